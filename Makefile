@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The front door.  Kbuild says what keel.ko is made of, userspace/Makefile what keel is; this file
+# says how a person gets at both: 'make help'.
+
+MAKEFLAGS += --no-print-directory
+BUILD := $(CURDIR)/build
+VERSION := $(shell sed -n 's/^PACKAGE_VERSION="\(.*\)"/\1/p' dkms.conf)
+PREFIX ?= /usr/local
+
+# What a user may put into these is for a shell, so make must neither expand it nor hand it on to
+# other makes, which would.  The scripts get the very bytes, by way of the environment.
+ifneq ($(origin CMD),undefined)
+export KEEL_CMD := $(value CMD)
+endif
+export KEEL_RUN_ARGS := $(value RUN_ARGS)
+export KEEL_MODARGS := $(value MODARGS)
+export KEEL_TEST := $(value TEST)
+export KEEL_HV := $(value HV)
+unexport CMD RUN_ARGS MODARGS TEST HV
+export DEPS
+handed_on := $(strip $(foreach name,V C CC LD LLVM CFLAGS LDFLAGS, \
+	$(if $(filter command,$(origin $(name))),$(name)='$($(name))')))
+MAKEOVERRIDES :=
+jobs := $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
+W ?= 1
+
+# The running kernel's headers, else the newest that are installed.
+running := $(wildcard /lib/modules/$(shell uname -r)/build)
+newest := $(shell ls -d /lib/modules/*/build 2>/dev/null | sort -V | tail -n 1)
+KDIR ?= $(or $(running),$(newest))
+host_kdir = /lib/modules/$(shell scripts/get-kernel --release)/build
+
+# Build keel.ko against the headers in $(1).  The objects of another kernel are no good for it.
+define build_module
+	mkdir -p $(BUILD) && \
+	if [ "$$(cat $(BUILD)/module.kdir 2>/dev/null)" != "$$(realpath $(1))" ]; then \
+		$(MAKE) -C $(1) M=$(CURDIR) clean && realpath $(1) >$(BUILD)/module.kdir || exit; \
+	fi && \
+	echo "building keel.ko for $$(basename $$(realpath $(1)))" >&2 && \
+	$(MAKE) $(jobs) -C $(1) M=$(CURDIR) W=$(W) $(handed_on) modules
+endef
+
+build_userspace = $(MAKE) $(jobs) -C userspace O=$(BUILD)/userspace $(handed_on)
+
+sudo := $(if $(filter-out 0,$(shell id -u)),sudo)
+
+all: module userspace
+
+module:
+	@if ! [ -d "$(KDIR)" ]; then \
+		echo "no kernel headers: give KDIR=, or install linux-headers-amd64" >&2; exit 1; fi
+	@$(call build_module,$(KDIR))
+
+userspace:
+	@$(build_userspace)
+
+# --- in the emulated test host ------------------------------------------------------------------
+
+# Make itself ends with 2 when a recipe fails; 'run' is to end with the command's status, which is
+# what the loaded function is for.
+ifneq ($(filter run,$(MAKECMDGOALS)),)
+ifeq ($(findstring n,$(filter-out -%,$(firstword $(MAKEFLAGS)))),)
+-load $(BUILD)/make-exit.so(make_exit_gmk_setup)
+endif
+endif
+
+run_status := $(BUILD)/run.status.$(shell echo $$PPID)
+
+$(BUILD)/make-exit.so: scripts/make-exit.c
+	@scripts/deps run
+	@mkdir -p $(BUILD)
+	@$(CC) -shared -fPIC -O2 -Wall -o $@ $<
+
+run: run-command
+	@$(foreach status,$(shell cat $(run_status); rm -f $(run_status)), \
+		$(exit-with $(status)) exit $(status))
+
+run-command: host-build
+	@scripts/run-guest $(run_status)
+
+# All that talk to stdout here is the command.
+host-build: deps-run
+	@scripts/get-kernel
+	@$(if $(filter kvm,$(value HV)),,{ $(call build_module,$(host_kdir)); } >&2)
+	@$(build_userspace) >&2
+
+check: deps-check
+	@scripts/get-kernel
+	@scripts/get-kselftest
+	+@MAKE='$(MAKE)' KDIR=$(host_kdir) selftests/testhost/check
+
+deps: deps-check
+deps-%:
+	@scripts/deps $*
+
+# --- on this machine ----------------------------------------------------------------------------
+
+load: module
+	$(sudo) insmod keel.ko $$KEEL_MODARGS
+
+unload:
+	$(sudo) rmmod keel
+
+install: all
+	$(MAKE) -C $(KDIR) M=$(CURDIR) modules_install $(if $(DESTDIR),INSTALL_MOD_PATH=$(DESTDIR))
+	$(call install_rest)
+
+# The userspace, the header and the udev rule; the module is DKMS's.
+install-dkms: userspace
+	mkdir -p $(DESTDIR)/usr/src/keel-$(VERSION)
+	cp -r Kbuild dkms.conf COPYING module uapi $(DESTDIR)/usr/src/keel-$(VERSION)/
+	find $(DESTDIR)/usr/src/keel-$(VERSION) -name '*.o' -delete -o -name '.*.cmd' -delete
+	$(if $(DESTDIR),,dkms install --force keel/$(VERSION))
+	$(call install_rest)
+
+define install_rest
+	install -D -m 755 $(BUILD)/userspace/keel $(DESTDIR)$(PREFIX)/bin/keel
+	install -D -m 644 scripts/60-keel.rules $(DESTDIR)/usr/lib/udev/rules.d/60-keel.rules
+	$(foreach header,$(wildcard uapi/linux/*.h),\
+		install -D -m 644 $(header) $(DESTDIR)$(PREFIX)/include/linux/$(notdir $(header));)
+	$(if $(DESTDIR),,udevadm control --reload 2>/dev/null || true)
+endef
+
+clean:
+	@if [ -d "$(KDIR)" ]; then $(MAKE) -C $(KDIR) M=$(CURDIR) clean; fi
+	rm -rf $(filter-out $(BUILD)/cache $(BUILD)/apt,$(wildcard $(BUILD)/*))
+
+distclean: clean
+	rm -rf $(BUILD)
+
+help:
+	@sed -n 's/^#: \{0,1\}//p' Makefile
+
+#: In the emulated test host (needs no virtualization hardware, and no root but to install packages):
+#:   make run                a Linux guest on keel.ko, with a shell on its serial console
+#:   make run CMD='...'      runs the shell command there; its output and exit status are make's
+#:   make check              all tests; TEST='glob' picks some by name
+#:   make run HV=kvm, make check HV=kvm     the same on the kernel's own KVM
+#:   make deps               only installs what is missing for these
+#: On this machine:
+#:   make                    keel.ko, and the client: build/userspace/keel
+#:   make load, make unload  insmod and rmmod keel.ko
+#:   make install            module, client, header and udev rule
+#:   make install-dkms       the same, with DKMS building the module for each kernel
+#:   make clean, distclean   remove what was built; and the downloads too
+#: Variables:
+#:   KDIR=DIR                kernel headers (the running kernel's, else the newest installed)
+#:   MODARGS='npt=0 ...'     parameters for keel.ko        (run, load)
+#:   RUN_ARGS='-m 1G ...'    arguments for keel run        (run)
+#:   DEPS=no                 install nothing: say what is missing and stop
+#:   PREFIX=, DESTDIR=       where to install
+#:   W=, C=, V=              kbuild's; W is 1 unless given
+
+.PHONY: all module userspace run run-command host-build check deps load unload install \
+	install-dkms clean distclean help

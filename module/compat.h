@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Every difference between the supported kernels (6.1 to 7.2) stands here, and nowhere else.
+ *
+ * A name of ours for each kernel service whose name or signature changed; the rest of the module uses
+ * the name and knows nothing of versions.
+ */
+#ifndef KEEL_COMPAT_H
+#define KEEL_COMPAT_H
+
+#include <linux/eventfd.h>
+#include <linux/hrtimer.h>
+#include <linux/mm.h>
+#include <linux/smp.h>
+#include <linux/syscore_ops.h>
+#include <linux/version.h>
+#include <asm/mce.h>
+#include <asm/msr.h>
+#include <asm/ptrace.h>
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+#include <trace/events/ipi.h>
+#endif
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
+#include <asm/cpuid/api.h>
+#endif
+
+/* rdmsrl() and friends became rdmsrq(); ours takes the value as a result. */
+static inline u64 keel_rdmsr(u32 msr)
+{
+	return native_read_msr(msr);
+}
+
+static inline void keel_wrmsr(u32 msr, u64 val)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
+	native_write_msr(msr, val);
+#else
+	native_write_msr(msr, (u32)val, (u32)(val >> 32));
+#endif
+}
+
+static inline int keel_rdmsr_safe(u32 msr, u64 *val)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
+	return rdmsrq_safe(msr, val);
+#else
+	unsigned long long v = 0;
+	int err = rdmsrl_safe(msr, &v);
+
+	*val = v;
+	return err;
+#endif
+}
+
+static inline int keel_wrmsr_safe(u32 msr, u64 val)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
+	return wrmsrq_safe(msr, val);
+#else
+	return wrmsrl_safe(msr, val);
+#endif
+}
+
+static inline void keel_hrtimer_setup(struct hrtimer *timer,
+				      enum hrtimer_restart (*fn)(struct hrtimer *),
+				      clockid_t clock, enum hrtimer_mode mode)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)
+	hrtimer_setup(timer, fn, clock, mode);
+#else
+	hrtimer_init(timer, clock, mode);
+	timer->function = fn;
+#endif
+}
+
+/* Suspend hooks: the callbacks take a context pointer since 7.0. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
+#define KEEL_SYSCORE_OPS(name, suspend_fn, resume_fn)					\
+	static int name##_suspend(void *data) { return suspend_fn(); }			\
+	static void name##_resume(void *data) { resume_fn(); }				\
+	static const struct syscore_ops name##_ops = {					\
+		.suspend = name##_suspend, .resume = name##_resume,			\
+	};										\
+	static struct syscore name = { .ops = &name##_ops }
+#define keel_register_syscore(s)	register_syscore(s)
+#define keel_unregister_syscore(s)	unregister_syscore(s)
+#else
+#define KEEL_SYSCORE_OPS(name, suspend_fn, resume_fn)					\
+	static struct syscore_ops name = { .suspend = suspend_fn, .resume = resume_fn }
+#define keel_register_syscore(s)	register_syscore_ops(s)
+#define keel_unregister_syscore(s)	unregister_syscore_ops(s)
+#endif
+
+static inline void keel_send_reschedule(int cpu)
+{
+	smp_send_reschedule(cpu);
+}
+
+/* Lets signals end a wait for a page (userfaultfd); 6.1 has only fatal ones. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+#define KEEL_FOLL_INTERRUPTIBLE	FOLL_INTERRUPTIBLE
+#else
+#define KEEL_FOLL_INTERRUPTIBLE	0
+#endif
+
+/* What a VM_IO or VM_PFNMAP area maps at @addr, mmap_lock held; nonzero: nothing yet. */
+static inline int keel_follow_pfn(struct vm_area_struct *vma, unsigned long addr, unsigned long *pfn,
+				  bool *writable)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+	struct follow_pfnmap_args args = { .vma = vma, .address = addr };
+	int err = follow_pfnmap_start(&args);
+
+	if (err)
+		return err;
+	*pfn = args.pfn;
+	*writable = args.writable;
+	follow_pfnmap_end(&args);
+	return 0;
+#else
+	spinlock_t *ptl;
+	pte_t *ptep;
+	int err = follow_pte(vma->vm_mm, addr, &ptep, &ptl);
+
+	if (err)
+		return err;
+	__acquire(ptl);	/* follow_pte() does not say so */
+	*pfn = pte_pfn(*ptep);
+	*writable = pte_write(*ptep);
+	pte_unmap_unlock(ptep, ptl);
+	return 0;
+#endif
+}
+
+/* Young callbacks of MMU notifiers return bool since 7.2. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 2, 0)
+typedef bool keel_young_t;
+#else
+typedef int keel_young_t;
+#endif
+
+/* Give the host a machine check that an intercept took from it. It came from "user mode": no kernel code was hit. */
+static inline void keel_host_machine_check(void)
+{
+#ifdef CONFIG_X86_MCE
+	struct pt_regs regs = { .cs = 3, .flags = X86_EFLAGS_IF };
+
+	do_machine_check(&regs);
+#endif
+}
+
+/* compat.c: pending work of the task (signals, task work, rescheduling): 0, or -EINTR for a signal. */
+int keel_handle_task_work(void);
+bool keel_task_work_pending(void);
+
+#endif /* KEEL_COMPAT_H */

@@ -1,0 +1,628 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * CPUID: what Keel offers to clients, and what each vCPU answers to its guest.
+ *
+ * The supported table is made once, at load, from the CPU's own CPUID: cpuid_table.c names every bit
+ * that passes, this file computes the values that are not the host's. The client picks from it with
+ * KVM_SET_CPUID2; the guest then sees the client's entries with the few bits patched in that follow
+ * guest state (OSXSAVE, the APIC enable bit, the size of the XSAVE area). The patching is done on the
+ * way out, never in the stored entries, because a guest may change CR4 without an exit.
+ *
+ * Locks: the supported table is read-only after load; a vCPU's entries are under vcpu->mutex.
+ * SDM 2A, CPUID; APM 3, appendix E.
+ */
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <asm/cpufeature.h>
+#include <asm/fpu/xcr.h>
+#include <asm/kvm_para.h>
+#include <asm/msr-index.h>
+
+#include "cpuid.h"
+#include "ops.h"
+
+#define VENDOR_WORD(a, b, c, d)	((u32)(a) | (u32)(b) << 8 | (u32)(c) << 16 | (u32)(d) << 24)
+
+static struct kvm_cpuid_entry2 supported[KEEL_MAX_CPUID] __ro_after_init;
+static unsigned int nr_supported __ro_after_init;
+static u64 host_cr4_bits __ro_after_init;
+static u64 host_efer_bits __ro_after_init;
+
+/*
+ * An entry without the "index matters" flag answers for every index. Subleaves that Keel itself looks
+ * up are those of indexed functions, or 0.
+ */
+static struct kvm_cpuid_entry2 *entry_find(struct kvm_cpuid_entry2 *entries, unsigned int nent,
+					   u32 function, u32 index)
+{
+	unsigned int i;
+
+	for (i = 0; i < nent; i++) {
+		struct kvm_cpuid_entry2 *e = &entries[i];
+
+		if (e->function != function)
+			continue;
+		if (!(e->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) || e->index == index)
+			return e;
+	}
+	return NULL;
+}
+
+/**
+ * keel_cpuid_find() - the entry that the client set, without the bits that follow guest state
+ * @vcpu: the vCPU, locked
+ * @function: EAX
+ * @index: ECX
+ *
+ * Return: the entry or NULL
+ */
+const struct kvm_cpuid_entry2 *keel_cpuid_find(struct keel_vcpu *vcpu, u32 function, u32 index)
+{
+	return entry_find(vcpu->cpuid.entries, vcpu->cpuid.nent, function, index);
+}
+
+/* Does the supported table have all of @bits in a register of a leaf? */
+static bool host_offers(u32 function, enum keel_cpuid_reg reg, u32 bits)
+{
+	struct kvm_cpuid_entry2 *e = entry_find(supported, nr_supported, function, 0);
+
+	return e && (keel_cpuid_reg(e, reg) & bits) == bits;
+}
+
+static void host_leaf(struct kvm_cpuid_entry2 *e, u32 function, u32 index)
+{
+	memset(e, 0, sizeof(*e));
+	e->function = function;
+	e->index = index;
+	if (keel_cpuid_indexed(function))
+		e->flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
+	/* Leaves above the CPU's highest are Keel's own: see cpuid_limit(). */
+	if ((function & 0xf0000000) == 0x40000000 ||
+	    (function >= 0x80000000 && function > cpuid_eax(0x80000000)))
+		return;
+	cpuid_count(function, index, &e->eax, &e->ebx, &e->ecx, &e->edx);
+}
+
+static struct kvm_cpuid_entry2 *table_add(u32 function, u32 index)
+{
+	struct kvm_cpuid_entry2 *e;
+
+	if (WARN_ON_ONCE(nr_supported == ARRAY_SIZE(supported)))
+		return NULL;
+	e = &supported[nr_supported++];
+	host_leaf(e, function, index);
+	keel_cpuid_filter(e);
+	return e;
+}
+
+/* Leaf 0xd: the XSAVE area of what the guest may enable; no supervisor state, no XFD. */
+static void table_add_xstate(struct kvm_cpuid_entry2 *e)
+{
+	u64 xcr0 = keel_fpu_supported_xcr0();
+	unsigned int i;
+
+	e->eax &= xcr0;
+	e->edx &= xcr0 >> 32;
+	e->ebx = xcr0 ? keel_xstate_size(xcr0, false) : 0;
+	e->ecx = e->ebx;
+	if (!xcr0)
+		return;
+	e = table_add(0xd, 1);
+	if (e)
+		e->ebx = e->eax & BIT(1) ? keel_xstate_size(xcr0, true) : 0;
+	for (i = 2; i < 63; i++) {
+		if (!(xcr0 & BIT_ULL(i)))
+			continue;
+		e = table_add(0xd, i);
+		if (e && (!e->eax || (e->ecx & 1)))
+			nr_supported--;	/* the CPU has no such user state after all */
+	}
+}
+
+/* Values that are Keel's and not the CPU's. */
+static void leaf_compute(struct kvm_cpuid_entry2 *e)
+{
+	static const u32 signature[3] = {
+		VENDOR_WORD('K', 'V', 'M', 'K'), VENDOR_WORD('V', 'M', 'K', 'V'), VENDOR_WORD('M', 0, 0, 0),
+	};
+
+	switch (e->function) {
+	case 0:
+		e->eax = min(e->eax, 0x1fU);
+		break;
+	case 6:
+		e->eax = BIT(2);	/* the APIC timer does not stop */
+		break;
+	case 7:
+		if (e->index == 0)
+			e->eax = min(e->eax, 2U);
+		break;
+	case 0x40000000:
+		e->eax = 0x40000001;
+		e->ebx = signature[0];
+		e->ecx = signature[1];
+		e->edx = signature[2];
+		break;
+	case 0x80000000:
+		e->eax = min(e->eax, 0x80000021U);
+		/*
+		 * 0x80000021 tells of a serializing LFENCE, which the kernel may have switched on, and is
+		 * offered to each guest whose CPU is new enough for the leaves in between.
+		 */
+		if (e->eax >= 0x8000001d)
+			e->eax = 0x80000021;
+		break;
+	case 0x80000007:
+		e->edx &= boot_cpu_data.x86_power;
+		break;
+	case 0x80000008:
+		/* with nested paging the guest has the CPU's own address width */
+		e->eax = (e->eax & 0xff) | max(e->eax >> 8 & 0xff, 48U) << 8;
+		break;
+	}
+}
+
+static void table_add_leaf(u32 function)
+{
+	struct kvm_cpuid_entry2 *e = table_add(function, 0);
+	unsigned int i;
+	u32 max;
+
+	if (!e)
+		return;
+	leaf_compute(e);
+	switch (function) {
+	case 4:
+	case 0x8000001d:	/* caches, up to and including the entry of type "none" */
+		for (i = 1; e && (e->eax & 0x1f) && i < 16; i++)
+			e = table_add(function, i);
+		break;
+	case 7:
+		max = e->eax;
+		for (i = 1; i <= max; i++)
+			table_add(function, i);
+		break;
+	case 0xd:
+		table_add_xstate(e);
+		break;
+	}
+}
+
+static void table_add_class(u32 base)
+{
+	unsigned int first = nr_supported;
+	u32 function;
+
+	table_add_leaf(base);
+	for (function = base + 1; function <= supported[first].eax; function++)
+		table_add_leaf(function);
+}
+
+/* CR4 and EFER bits that the hardware can give to a guest; the guest's CPUID narrows them. */
+static void host_bits_compute(void)
+{
+	host_cr4_bits = X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE |
+			X86_CR4_MCE | X86_CR4_PGE | X86_CR4_PCE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT;
+	if (host_offers(1, KEEL_CPUID_ECX, BIT(26)))
+		host_cr4_bits |= X86_CR4_OSXSAVE;
+	if (host_offers(1, KEEL_CPUID_ECX, BIT(17)))
+		host_cr4_bits |= X86_CR4_PCIDE;
+	if (host_offers(7, KEEL_CPUID_EBX, BIT(0)))
+		host_cr4_bits |= X86_CR4_FSGSBASE;
+	if (host_offers(7, KEEL_CPUID_EBX, BIT(7)))
+		host_cr4_bits |= X86_CR4_SMEP;
+	if (host_offers(7, KEEL_CPUID_EBX, BIT(20)))
+		host_cr4_bits |= X86_CR4_SMAP;
+	if (host_offers(7, KEEL_CPUID_ECX, BIT(2)))
+		host_cr4_bits |= X86_CR4_UMIP;
+	if (host_offers(7, KEEL_CPUID_ECX, BIT(16)))
+		host_cr4_bits |= X86_CR4_LA57;
+
+	host_efer_bits = EFER_SCE | EFER_LME | EFER_LMA;
+	if (host_offers(0x80000001, KEEL_CPUID_EDX, BIT(20)))
+		host_efer_bits |= EFER_NX;
+	if (host_offers(0x80000001, KEEL_CPUID_EDX, BIT(25)))
+		host_efer_bits |= EFER_FFXSR;
+}
+
+/**
+ * keel_cpuid_module_init() - make the supported table
+ *
+ * Call it after keel_ops is set and keel_fpu_module_init() has run.
+ */
+void keel_cpuid_module_init(void)
+{
+	/* every CPUID of the table on one CPU: APIC ids and cache sharing differ between CPUs */
+	preempt_disable();
+	nr_supported = 0;
+	table_add_class(0);
+	table_add_class(0x80000000);
+	table_add_class(0x40000000);
+	preempt_enable();
+	host_bits_compute();
+}
+
+/* EFER bits that SET_SREGS and the client's MSR writes may set, whatever the guest's CPUID says. */
+u64 keel_host_efer_bits(void)
+{
+	return host_efer_bits;
+}
+
+/* The padding of KVM_GET_EMULATED_CPUID's input was checked from its first day; the other's never. */
+static bool padding_clean(struct kvm_cpuid_entry2 __user *entries, unsigned int n)
+{
+	u32 pad[3];
+
+	while (n--) {
+		if (copy_from_user(pad, entries++->padding, sizeof(pad)) || pad[0] || pad[1] || pad[2])
+			return false;
+	}
+	return true;
+}
+
+/**
+ * keel_cpuid_supported() - KVM_GET_SUPPORTED_CPUID and KVM_GET_EMULATED_CPUID
+ * @ucpuid: the client's array; nent is the room in it, then the number of entries
+ * @emulated: the second one: leaves that only the emulator provides, of which there are none
+ *
+ * Return: 0, -E2BIG when there is not room enough, -EINVAL, -EFAULT
+ */
+int keel_cpuid_supported(struct kvm_cpuid2 __user *ucpuid, bool emulated)
+{
+	static const struct kvm_cpuid_entry2 nothing;
+	const struct kvm_cpuid_entry2 *from = emulated ? &nothing : supported;
+	unsigned int n = emulated ? 1 : nr_supported;
+	u32 room;
+
+	if (get_user(room, &ucpuid->nent))
+		return -EFAULT;
+	if (room < 1)
+		return -E2BIG;
+	room = min_t(u32, room, KEEL_MAX_CPUID);
+	if (emulated && !padding_clean(ucpuid->entries, room))
+		return -EINVAL;
+	if (room < n)
+		return -E2BIG;
+	if (copy_to_user(ucpuid->entries, from, n * sizeof(*from)) || put_user(n, &ucpuid->nent))
+		return -EFAULT;
+	return 0;
+}
+
+static void bit_assign(u32 *reg, u32 bit, bool on)
+{
+	*reg = on ? *reg | bit : *reg & ~bit;
+}
+
+/* Puts into a copy of an entry what follows the guest's state. Callable with interrupts off. */
+static void entry_patch(struct keel_vcpu *vcpu, struct kvm_cpuid_entry2 *e)
+{
+	switch (e->function) {
+	case 1:
+		if (host_cr4_bits & X86_CR4_OSXSAVE)
+			bit_assign(&e->ecx, BIT(27), keel_st(vcpu, KEEL_ST_CR)->cr4 & X86_CR4_OSXSAVE);
+		bit_assign(&e->edx, BIT(9), keel_lapic_get_base(vcpu) & MSR_IA32_APICBASE_ENABLE);
+		break;
+	case 7:
+		/* CR4.PKE cannot be set */
+		if (e->index == 0)
+			e->ecx &= ~BIT(4);
+		break;
+	case 0xd:
+		if (e->index == 0)
+			e->ebx = keel_xstate_size(vcpu->st.xcr0, false);
+		else if (e->index == 1 && (e->eax & (BIT(1) | BIT(3))))
+			e->ebx = keel_xstate_size(vcpu->st.xcr0, true);
+		break;
+	}
+}
+
+static bool entry_equal(const struct kvm_cpuid_entry2 *a, const struct kvm_cpuid_entry2 *b)
+{
+	return a->function == b->function && a->index == b->index && a->flags == b->flags &&
+	       a->eax == b->eax && a->ebx == b->ebx && a->ecx == b->ecx && a->edx == b->edx;
+}
+
+/* A vCPU that has run keeps its CPUID; setting the same again is allowed, as CPU hotplug does it. */
+static int entries_unchanged(struct keel_vcpu *vcpu, const struct kvm_cpuid_entry2 *entries, unsigned int nent)
+{
+	unsigned int i;
+
+	if (nent != vcpu->cpuid.nent)
+		return -EINVAL;
+	for (i = 0; i < nent; i++) {
+		struct kvm_cpuid_entry2 a = entries[i], b = vcpu->cpuid.entries[i];
+
+		entry_patch(vcpu, &a);
+		entry_patch(vcpu, &b);
+		if (!entry_equal(&a, &b))
+			return -EINVAL;
+	}
+	return 0;
+}
+
+/* Takes @entries over on success, frees them otherwise. */
+static int entries_set(struct keel_vcpu *vcpu, struct kvm_cpuid_entry2 *entries, unsigned int nent)
+{
+	struct kvm_cpuid_entry2 *e;
+	int err;
+
+	if (vcpu->cpu != -1) {
+		err = entries_unchanged(vcpu, entries, nent);
+		kvfree(entries);
+		return err;
+	}
+	e = entry_find(entries, nent, 0x80000008, 0);
+	if (e) {
+		u8 bits = e->eax >> 8;
+
+		if (bits != 0 && bits != 48 && bits != 57) {
+			kvfree(entries);
+			return -EINVAL;
+		}
+	}
+	kvfree(vcpu->cpuid.entries);
+	vcpu->cpuid.entries = entries;
+	vcpu->cpuid.nent = nent;
+	keel_cpuid_refresh(vcpu);
+	keel_ops->vcpu_update_intercepts(vcpu);
+	return 0;
+}
+
+/**
+ * keel_cpuid_set() - KVM_SET_CPUID2
+ * @vcpu: the vCPU, locked
+ * @ucpuid: the client's array
+ *
+ * Return: 0, -E2BIG, -ENOMEM, -EFAULT, -EINVAL (also: the vCPU has run and this differs)
+ */
+int keel_cpuid_set(struct keel_vcpu *vcpu, struct kvm_cpuid2 __user *ucpuid)
+{
+	struct kvm_cpuid_entry2 *entries = NULL;
+	u32 nent;
+
+	if (get_user(nent, &ucpuid->nent))
+		return -EFAULT;
+	if (nent > KEEL_MAX_CPUID)
+		return -E2BIG;
+	if (nent) {
+		entries = kvcalloc(nent, sizeof(*entries), GFP_KERNEL_ACCOUNT);
+		if (!entries)
+			return -ENOMEM;
+		if (copy_from_user(entries, ucpuid->entries, nent * sizeof(*entries))) {
+			kvfree(entries);
+			return -EFAULT;
+		}
+	}
+	return entries_set(vcpu, entries, nent);
+}
+
+/**
+ * keel_cpuid_set1() - KVM_SET_CPUID, which knows no subleaves
+ * @vcpu: the vCPU, locked
+ * @ucpuid: the client's array
+ *
+ * Return: as keel_cpuid_set()
+ */
+int keel_cpuid_set1(struct keel_vcpu *vcpu, struct kvm_cpuid __user *ucpuid)
+{
+	struct kvm_cpuid_entry2 *entries = NULL;
+	struct kvm_cpuid_entry old;
+	u32 nent, i;
+
+	if (get_user(nent, &ucpuid->nent))
+		return -EFAULT;
+	if (nent > KEEL_MAX_CPUID)
+		return -E2BIG;
+	if (nent) {
+		entries = kvcalloc(nent, sizeof(*entries), GFP_KERNEL_ACCOUNT);
+		if (!entries)
+			return -ENOMEM;
+	}
+	for (i = 0; i < nent; i++) {
+		if (copy_from_user(&old, &ucpuid->entries[i], sizeof(old))) {
+			kvfree(entries);
+			return -EFAULT;
+		}
+		entries[i] = (struct kvm_cpuid_entry2) {
+			.function = old.function,
+			.eax = old.eax, .ebx = old.ebx, .ecx = old.ecx, .edx = old.edx,
+		};
+	}
+	return entries_set(vcpu, entries, nent);
+}
+
+/**
+ * keel_cpuid_get() - KVM_GET_CPUID2
+ * @vcpu: the vCPU, locked
+ * @ucpuid: the client's array; nent is the room in it, then the number of entries
+ *
+ * Return: 0, -E2BIG, -EFAULT
+ */
+int keel_cpuid_get(struct keel_vcpu *vcpu, struct kvm_cpuid2 __user *ucpuid)
+{
+	unsigned int i, nent = vcpu->cpuid.nent;
+	u32 room;
+
+	if (get_user(room, &ucpuid->nent))
+		return -EFAULT;
+	if (room < nent)
+		return -E2BIG;
+	for (i = 0; i < nent; i++) {
+		struct kvm_cpuid_entry2 e = vcpu->cpuid.entries[i];
+
+		entry_patch(vcpu, &e);
+		if (copy_to_user(&ucpuid->entries[i], &e, sizeof(e)))
+			return -EFAULT;
+	}
+	return put_user(nent, &ucpuid->nent) ? -EFAULT : 0;
+}
+
+/*
+ * A leaf that is above its class's highest, or whose class does not exist, answers on Intel as the
+ * highest basic leaf with the same ECX; on AMD with zeros. Hypervisor leaves come in classes of 256.
+ */
+static const struct kvm_cpuid_entry2 *beyond_the_end(struct keel_vcpu *vcpu, u32 *function, u32 index)
+{
+	const struct kvm_cpuid_entry2 *basic = keel_cpuid_find(vcpu, 0, 0);
+	const struct kvm_cpuid_entry2 *class;
+	u32 base;
+
+	if (!basic || keel_guest_has(vcpu, KEEL_F_AMD))
+		return NULL;
+	if ((*function & 0xf0000000) == 0x40000000)
+		base = *function & 0xffffff00;
+	else if (*function >= 0xc0000000)
+		base = 0xc0000000;
+	else
+		base = *function & 0x80000000;
+	class = keel_cpuid_find(vcpu, base, 0);
+	if (class && *function <= class->eax)
+		return NULL;
+	*function = basic->eax;
+	return keel_cpuid_find(vcpu, basic->eax, index);
+}
+
+/**
+ * keel_cpuid_query() - the guest's CPUID instruction; callable with interrupts off
+ * @vcpu: the vCPU, locked
+ * @eax: function in, result out
+ * @ebx: result
+ * @ecx: index in, result out
+ * @edx: result
+ */
+void keel_cpuid_query(struct keel_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx)
+{
+	u32 function = *eax, index = *ecx;
+	const struct kvm_cpuid_entry2 *found = keel_cpuid_find(vcpu, function, index);
+	struct kvm_cpuid_entry2 e = {};
+
+	if (!found)
+		found = beyond_the_end(vcpu, &function, index);
+	if (found) {
+		e = *found;
+		entry_patch(vcpu, &e);
+	} else if (function == 0xb || function == 0x1f) {
+		/* undefined levels still show the level in CL and the x2APIC id in EDX */
+		found = keel_cpuid_find(vcpu, function, 1);
+		if (found) {
+			e.ecx = index & 0xff;
+			e.edx = found->edx;
+		}
+	}
+	*eax = e.eax;
+	*ebx = e.ebx;
+	*ecx = e.ecx;
+	*edx = e.edx;
+}
+
+/* One feature that the core looks up often: where the guest's CPUID has it. */
+static const struct {
+	u64 feature;
+	u32 function;
+	enum keel_cpuid_reg reg;
+	u32 bits;		/* any of them */
+	bool hardware;		/* counts only if the supported table has the bit too */
+} features[] = {
+	{ KEEL_F_X2APIC,	1,		KEEL_CPUID_ECX, BIT(21) },
+	{ KEEL_F_TSC_DEADLINE,	1,		KEEL_CPUID_ECX, BIT(24) },
+	{ KEEL_F_XSAVE,		1,		KEEL_CPUID_ECX, BIT(26), true },
+	{ KEEL_F_PCID,		1,		KEEL_CPUID_ECX, BIT(17), true },
+	{ KEEL_F_MCE,		1,		KEEL_CPUID_EDX, BIT(7) },
+	{ KEEL_F_MTRR,		1,		KEEL_CPUID_EDX, BIT(12) },
+	{ KEEL_F_PAT,		1,		KEEL_CPUID_EDX, BIT(16) },
+	{ KEEL_F_TSC_ADJUST,	7,		KEEL_CPUID_EBX, BIT(1) },
+	{ KEEL_F_RDPID,		7,		KEEL_CPUID_ECX, BIT(22), true },
+	{ KEEL_F_SPEC_CTRL,	7,		KEEL_CPUID_EDX, BIT(26) | BIT(27) | BIT(31), true },
+	{ KEEL_F_SPEC_CTRL,	0x80000008,	KEEL_CPUID_EBX, BIT(14) | BIT(15) | BIT(24), true },
+	{ KEEL_F_IBPB,		7,		KEEL_CPUID_EDX, BIT(26), true },
+	{ KEEL_F_IBPB,		0x80000008,	KEEL_CPUID_EBX, BIT(12), true },
+	{ KEEL_F_LM,		0x80000001,	KEEL_CPUID_EDX, BIT(29) },
+	{ KEEL_F_NX,		0x80000001,	KEEL_CPUID_EDX, BIT(20) },
+	{ KEEL_F_GBPAGES,	0x80000001,	KEEL_CPUID_EDX, BIT(26) },
+	{ KEEL_F_RDTSCP,	0x80000001,	KEEL_CPUID_EDX, BIT(27), true },
+	{ KEEL_F_ARCH_CAP,	7,		KEEL_CPUID_EDX, BIT(29) },
+};
+
+/* CR4 and EFER bits that a guest may set only if its CPUID has the feature. */
+static const struct {
+	bool efer;
+	u64 bit;
+	u32 function;
+	enum keel_cpuid_reg reg;
+	u32 feature;
+} gated[] = {
+	{ false, X86_CR4_OSXSAVE,	1,		KEEL_CPUID_ECX, BIT(26) },
+	{ false, X86_CR4_PCIDE,		1,		KEEL_CPUID_ECX, BIT(17) },
+	{ false, X86_CR4_FSGSBASE,	7,		KEEL_CPUID_EBX, BIT(0) },
+	{ false, X86_CR4_SMEP,		7,		KEEL_CPUID_EBX, BIT(7) },
+	{ false, X86_CR4_SMAP,		7,		KEEL_CPUID_EBX, BIT(20) },
+	{ false, X86_CR4_UMIP,		7,		KEEL_CPUID_ECX, BIT(2) },
+	{ false, X86_CR4_LA57,		7,		KEEL_CPUID_ECX, BIT(16) },
+	{ true, EFER_LME | EFER_LMA,	0x80000001,	KEEL_CPUID_EDX, BIT(29) },
+	{ true, EFER_NX,		0x80000001,	KEEL_CPUID_EDX, BIT(20) },
+	{ true, EFER_FFXSR,		0x80000001,	KEEL_CPUID_EDX, BIT(25) },
+};
+
+static u32 guest_bits(struct keel_vcpu *vcpu, u32 function, enum keel_cpuid_reg reg)
+{
+	const struct kvm_cpuid_entry2 *e = keel_cpuid_find(vcpu, function, 0);
+
+	return e ? keel_cpuid_reg(e, reg) : 0;
+}
+
+static bool vendor_is_amd(const struct kvm_cpuid_entry2 *e)
+{
+	return (e->ebx == VENDOR_WORD('A', 'u', 't', 'h') && e->edx == VENDOR_WORD('e', 'n', 't', 'i') &&
+		e->ecx == VENDOR_WORD('c', 'A', 'M', 'D')) ||
+	       (e->ebx == VENDOR_WORD('H', 'y', 'g', 'o') && e->edx == VENDOR_WORD('n', 'G', 'e', 'n') &&
+		e->ecx == VENDOR_WORD('u', 'i', 'n', 'e'));
+}
+
+/**
+ * keel_cpuid_refresh() - work out what the guest's CPUID means for the core
+ * @vcpu: the vCPU, locked; its entries are set, or none are yet
+ *
+ * Before the first KVM_SET_CPUID2 every CR4 bit that the hardware can give is allowed: clients set
+ * registers and CPUID in either order.
+ */
+void keel_cpuid_refresh(struct keel_vcpu *vcpu)
+{
+	struct keel_cpuid *c = &vcpu->cpuid;
+	const struct kvm_cpuid_entry2 *e;
+	unsigned int i;
+
+	c->features = 0;
+	for (i = 0; i < ARRAY_SIZE(features); i++) {
+		u32 bits = guest_bits(vcpu, features[i].function, features[i].reg) & features[i].bits;
+
+		if (features[i].hardware) {
+			e = entry_find(supported, nr_supported, features[i].function, 0);
+			bits &= e ? keel_cpuid_reg(e, features[i].reg) : 0;
+		}
+		if (bits)
+			c->features |= features[i].feature;
+	}
+	e = keel_cpuid_find(vcpu, 0, 0);
+	if (e && vendor_is_amd(e))
+		c->features |= KEEL_F_AMD;
+
+	c->cr4_valid = host_cr4_bits;
+	c->efer_valid = host_efer_bits;
+	for (i = 0; i < ARRAY_SIZE(gated); i++) {
+		u64 *valid = gated[i].efer ? &c->efer_valid : &c->cr4_valid;
+
+		if (c->nent && !(guest_bits(vcpu, gated[i].function, gated[i].reg) & gated[i].feature))
+			*valid &= ~gated[i].bit;
+	}
+
+	e = keel_cpuid_find(vcpu, 0xd, 0);
+	c->xcr0_valid = e ? ((u64)e->edx << 32 | e->eax) & keel_fpu_supported_xcr0() : 0;
+
+	c->maxphyaddr = 36;
+	e = keel_cpuid_find(vcpu, 0x80000000, 0);
+	if (e && e->eax >= 0x80000008) {
+		e = keel_cpuid_find(vcpu, 0x80000008, 0);
+		if (e)
+			c->maxphyaddr = min(e->eax & 0xff, 52U);	/* the architecture's limit */
+	}
+}

@@ -1,0 +1,669 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The kernel side of the emulator: guest memory, devices and registers behind struct keel_emu_ops.
+ *
+ * An access that the client must complete ends keel_emulate() with an exit; when the client comes back,
+ * the instruction is executed again and the accesses that are done already are answered from a record,
+ * in the same order. So a device sees each access once, and the guest's registers change only at the
+ * end. The vCPU is locked, vm->srcu is held, the window is closed (all but keel_insn_length()).
+ */
+#include <linux/slab.h>
+
+#include "ops.h"
+
+#define MAX_RECORDS	16	/* device fragments of 8 bytes in one instruction (MOVS of 32 bytes twice: 8) */
+
+struct record {
+	unsigned int access;	/* keel_emu.access_nr */
+	u8 offset, len;		/* of the fragment in that access */
+	u8 data[8];
+};
+
+struct keel_emul {
+	struct keel_emu emu;
+	struct keel_vcpu *vcpu;
+	struct record records[MAX_RECORDS];
+	int nr_records;
+	bool pio_done;		/* the string port access is complete ... */
+	unsigned int pio_count;	/* ... with that many elements, ... */
+	u8 pio_buf[KEEL_EMU_PIO_MAX];	/* ... which were read */
+	u8 pio_size;
+	bool pio_in;
+	int err;		/* -errno for the client, when a callback met one */
+};
+
+static struct keel_vcpu *to_vcpu(struct keel_emu *emu)
+{
+	return ((struct keel_emul *)emu->priv)->vcpu;
+}
+
+static struct keel_emul *to_emul(struct keel_emu *emu)
+{
+	return emu->priv;
+}
+
+/* Memory */
+
+static int page_fault(struct keel_emu *emu, const struct keel_fault *fault)
+{
+	keel_emu_fault(emu, fault->vector, fault->has_error, fault->error);
+	emu->fault.cr2 = fault->address;
+	return KEEL_EMU_FAULT;
+}
+
+static int translate(struct keel_emu *emu, u64 la, unsigned int acc, gpa_t *gpa)
+{
+	struct keel_fault fault;
+	u32 access = 0;
+	int r;
+
+	if (acc & KEEL_EMU_ACC_WRITE)
+		access |= KEEL_ACC_WRITE;
+	if (acc & KEEL_EMU_ACC_FETCH)
+		access |= KEEL_ACC_EXEC;
+	if (acc & KEEL_EMU_ACC_SYSTEM)
+		access |= KEEL_ACC_IMPLICIT;
+	else if (emu->cpl == 3)
+		access |= KEEL_ACC_USER;
+	r = keel_gva_to_gpa(to_vcpu(emu), la, access, gpa, &fault, false);
+	if (!r)
+		return KEEL_EMU_OK;
+	if (r == -EFAULT)
+		return page_fault(emu, &fault);
+	to_emul(emu)->err = r == -EAGAIN ? 0 : r;
+	return KEEL_EMU_UNHANDLEABLE;
+}
+
+static bool is_ram(struct keel_vcpu *vcpu, gpa_t gpa, bool write)
+{
+	bool writable;
+
+	return keel_gfn_to_hva(vcpu->vm, gpa >> PAGE_SHIFT, &writable) != KEEL_BAD_HVA && (!write || writable);
+}
+
+static struct record *find_record(struct keel_emul *e, unsigned int offset)
+{
+	int i;
+
+	for (i = 0; i < e->nr_records; i++)
+		if (e->records[i].access == e->emu.access_nr && e->records[i].offset == offset)
+			return &e->records[i];
+	return NULL;
+}
+
+/* In-kernel devices: the local APIC, then the ranges of the bus. */
+static int kernel_mmio(struct keel_vcpu *vcpu, gpa_t gpa, unsigned int len, void *data, bool write)
+{
+	if (vcpu->apic && !keel_lapic_mmio(vcpu, gpa, len, data, write))
+		return 0;
+	return write ? keel_io_write(vcpu, KEEL_MMIO_BUS, gpa, len, data) :
+		       keel_io_read(vcpu, KEEL_MMIO_BUS, gpa, len, data);
+}
+
+/* The client has completed the newest record. */
+static int complete_mmio(struct keel_vcpu *vcpu)
+{
+	struct keel_emul *e = vcpu->emul;
+	struct record *rec = &e->records[e->nr_records - 1];
+
+	if (!vcpu->run->mmio.is_write)
+		memcpy(rec->data, vcpu->run->mmio.data, rec->len);
+	return keel_emulate_again(vcpu);
+}
+
+/* One device access, in fragments of up to 8 bytes, each recorded once it is done. */
+static int device_access(struct keel_emu *emu, gpa_t gpa, void *buf, unsigned int len, bool write)
+{
+	struct keel_vcpu *vcpu = to_vcpu(emu);
+	struct keel_emul *e = to_emul(emu);
+	struct kvm_run *run = vcpu->run;
+	unsigned int offset, n;
+	struct record *rec;
+
+	for (offset = 0; offset < len; offset += n) {
+		n = min(len - offset, 8u);
+		rec = find_record(e, offset);
+		if (!rec) {
+			if (e->nr_records == MAX_RECORDS)
+				return KEEL_EMU_UNHANDLEABLE;
+			rec = &e->records[e->nr_records++];
+			rec->access = emu->access_nr;
+			rec->offset = offset;
+			rec->len = n;
+			if (write)
+				memcpy(rec->data, buf + offset, n);
+			if (kernel_mmio(vcpu, gpa + offset, n, rec->data, write)) {
+				run->exit_reason = KVM_EXIT_MMIO;
+				run->mmio.phys_addr = gpa + offset;
+				run->mmio.len = n;
+				run->mmio.is_write = write;
+				memset(run->mmio.data, 0, sizeof(run->mmio.data));
+				if (write)
+					memcpy(run->mmio.data, rec->data, n);
+				vcpu->complete = complete_mmio;
+				return KEEL_EMU_IO;
+			}
+		}
+		if (!write)
+			memcpy(buf + offset, rec->data, n);
+	}
+	return KEEL_EMU_OK;
+}
+
+static int op_read(struct keel_emu *emu, u64 la, void *buf, unsigned int len, unsigned int acc)
+{
+	gpa_t gpa;
+	int r = translate(emu, la, acc, &gpa);
+
+	if (r)
+		return r;
+	if (is_ram(to_vcpu(emu), gpa, false)) {
+		to_emul(emu)->err = keel_guest_read(to_vcpu(emu)->vm, gpa, buf, len);
+		return to_emul(emu)->err ? KEEL_EMU_UNHANDLEABLE : KEEL_EMU_OK;
+	}
+	/* Code cannot be fetched from a device. */
+	if (acc & KEEL_EMU_ACC_FETCH)
+		return KEEL_EMU_UNHANDLEABLE;
+	return device_access(emu, gpa, buf, len, false);
+}
+
+static int op_write(struct keel_emu *emu, u64 la, const void *buf, unsigned int len, unsigned int acc)
+{
+	gpa_t gpa;
+	int r = translate(emu, la, acc | KEEL_EMU_ACC_WRITE, &gpa);
+
+	if (r)
+		return r;
+	if (is_ram(to_vcpu(emu), gpa, true)) {
+		to_emul(emu)->err = keel_guest_write(to_vcpu(emu)->vm, gpa, buf, len);
+		return to_emul(emu)->err ? KEEL_EMU_UNHANDLEABLE : KEEL_EMU_OK;
+	}
+	return device_access(emu, gpa, (void *)buf, len, true);
+}
+
+static int op_cmpxchg(struct keel_emu *emu, u64 la, void *old, const void *new, unsigned int len)
+{
+	gpa_t gpa;
+	int r = translate(emu, la, KEEL_EMU_ACC_WRITE, &gpa);
+
+	if (r)
+		return r;
+	if (!is_ram(to_vcpu(emu), gpa, true))
+		return device_access(emu, gpa, (void *)new, len, true);
+	r = keel_guest_cmpxchg(to_vcpu(emu)->vm, gpa, old, new, len);
+	if (r < 0) {
+		to_emul(emu)->err = r == -EFAULT ? r : 0;
+		return KEEL_EMU_UNHANDLEABLE;
+	}
+	return KEEL_EMU_OK;
+}
+
+static int op_probe(struct keel_emu *emu, u64 la, unsigned int len, unsigned int acc)
+{
+	gpa_t gpa;
+	int r = translate(emu, la, acc, &gpa);
+
+	if (r)
+		return r;
+	return is_ram(to_vcpu(emu), gpa, acc & KEEL_EMU_ACC_WRITE) ? KEEL_EMU_OK : KEEL_EMU_IO;
+}
+
+static void op_commit(struct keel_emu *emu)
+{
+	to_emul(emu)->nr_records = 0;
+	to_emul(emu)->pio_done = false;
+}
+
+/* Ports */
+
+static int complete_pio(struct keel_vcpu *vcpu)
+{
+	struct keel_emul *e = vcpu->emul;
+
+	e->pio_done = true;
+	if (e->pio_in)
+		memcpy(e->pio_buf, vcpu->pio_data, e->pio_size * e->pio_count);
+	return keel_emulate_again(vcpu);
+}
+
+/* Up to *@count elements by in-kernel devices; the number done. */
+static unsigned int kernel_pio(struct keel_vcpu *vcpu, u16 port, void *buf, unsigned int size,
+			       unsigned int count, bool in)
+{
+	unsigned int i;
+	int r;
+
+	for (i = 0; i < count; i++, buf += size) {
+		r = in ? keel_io_read(vcpu, KEEL_PIO_BUS, port, size, buf) :
+			 keel_io_write(vcpu, KEEL_PIO_BUS, port, size, buf);
+		if (r)
+			break;
+	}
+	return i;
+}
+
+static int pio(struct keel_emu *emu, u16 port, void *buf, unsigned int size, unsigned int *count, bool in)
+{
+	struct keel_vcpu *vcpu = to_vcpu(emu);
+	struct keel_emul *e = to_emul(emu);
+	struct kvm_run *run = vcpu->run;
+	unsigned int n;
+
+	if (e->pio_done) {
+		*count = e->pio_count;
+		if (in)
+			memcpy(buf, e->pio_buf, size * *count);
+		return KEEL_EMU_OK;
+	}
+	n = kernel_pio(vcpu, port, buf, size, *count, in);
+	if (n) {
+		*count = n;
+		return KEEL_EMU_OK;
+	}
+	e->pio_in = in;
+	e->pio_size = size;
+	e->pio_count = *count;
+	if (in)
+		memset(vcpu->pio_data, 0, size * *count);
+	else
+		memcpy(vcpu->pio_data, buf, size * *count);
+	run->exit_reason = KVM_EXIT_IO;
+	run->io.direction = in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
+	run->io.size = size;
+	run->io.port = port;
+	run->io.count = *count;
+	run->io.data_offset = KVM_PIO_PAGE_OFFSET * PAGE_SIZE;
+	vcpu->complete = complete_pio;
+	return KEEL_EMU_IO;
+}
+
+static int op_pio_in(struct keel_emu *emu, u16 port, void *buf, unsigned int size, unsigned int *count)
+{
+	return pio(emu, port, buf, size, count, true);
+}
+
+static int op_pio_out(struct keel_emu *emu, u16 port, const void *buf, unsigned int size, unsigned int *count)
+{
+	return pio(emu, port, (void *)buf, size, count, false);
+}
+
+/* Segments and tables */
+
+static void op_get_seg(struct keel_emu *emu, enum keel_sreg sreg, struct keel_emu_seg *out)
+{
+	const struct keel_seg *seg = &keel_st(to_vcpu(emu), KEEL_ST_SEG)->seg[sreg];
+
+	*out = (struct keel_emu_seg) {
+		.base = seg->base,
+		.limit = seg->limit,
+		.selector = seg->selector,
+		.type = seg->ar & KEEL_AR_TYPE,
+		.s = !!(seg->ar & KEEL_AR_S),
+		.dpl = seg->ar >> KEEL_AR_DPL_SHIFT & 3,
+		.present = !!(seg->ar & KEEL_AR_P),
+		.avl = !!(seg->ar & KEEL_AR_AVL),
+		.l = !!(seg->ar & KEEL_AR_L),
+		.db = !!(seg->ar & KEEL_AR_DB),
+		.g = !!(seg->ar & KEEL_AR_G),
+		.unusable = !!(seg->ar & KEEL_AR_UNUSABLE),
+	};
+}
+
+static void op_set_seg(struct keel_emu *emu, enum keel_sreg sreg, const struct keel_emu_seg *in)
+{
+	struct keel_state *st = keel_st_mod(to_vcpu(emu), KEEL_ST_SEG);
+	struct keel_seg *seg = &st->seg[sreg];
+
+	seg->base = in->base;
+	seg->limit = in->limit;
+	seg->selector = in->selector;
+	seg->ar = in->type | (in->s ? KEEL_AR_S : 0) | in->dpl << KEEL_AR_DPL_SHIFT |
+		  (in->present ? KEEL_AR_P : 0) | (in->avl ? KEEL_AR_AVL : 0) | (in->l ? KEEL_AR_L : 0) |
+		  (in->db ? KEEL_AR_DB : 0) | (in->g ? KEEL_AR_G : 0) | (in->unusable ? KEEL_AR_UNUSABLE : 0);
+	if (sreg == KEEL_SS)
+		st->cpl = in->dpl;
+}
+
+static void op_get_dtr(struct keel_emu *emu, bool idt, u64 *base, u16 *limit)
+{
+	const struct keel_state *st = keel_st(to_vcpu(emu), KEEL_ST_DT);
+	const struct keel_dtable *dt = idt ? &st->idt : &st->gdt;
+
+	*base = dt->base;
+	*limit = dt->limit;
+}
+
+static void op_set_dtr(struct keel_emu *emu, bool idt, u64 base, u16 limit)
+{
+	struct keel_state *st = keel_st_mod(to_vcpu(emu), KEEL_ST_DT);
+
+	*(idt ? &st->idt : &st->gdt) = (struct keel_dtable) { base, limit };
+}
+
+/* Control, debug and model-specific registers */
+
+static u64 op_get_cr(struct keel_emu *emu, unsigned int nr)
+{
+	const struct keel_state *st = keel_st(to_vcpu(emu), KEEL_ST_CR);
+
+	switch (nr) {
+	case 0:
+		return st->cr0;
+	case 2:
+		return st->cr2;
+	case 3:
+		return st->cr3;
+	case 4:
+		return st->cr4;
+	default:
+		return keel_get_cr8(to_vcpu(emu));
+	}
+}
+
+static int gp_if(struct keel_emu *emu, int err)
+{
+	return err ? keel_emu_fault(emu, X86_TRAP_GP, true, 0) : KEEL_EMU_OK;
+}
+
+static int op_set_cr(struct keel_emu *emu, unsigned int nr, u64 val)
+{
+	struct keel_vcpu *vcpu = to_vcpu(emu);
+
+	switch (nr) {
+	case 0:
+		return gp_if(emu, keel_set_cr0(vcpu, val));
+	case 2:
+		keel_st_mod(vcpu, KEEL_ST_CR)->cr2 = val;
+		return KEEL_EMU_OK;
+	case 3:
+		return gp_if(emu, keel_set_cr3(vcpu, val));
+	case 4:
+		return gp_if(emu, keel_set_cr4(vcpu, val));
+	default:
+		if (val & ~0xfULL)
+			return gp_if(emu, -EINVAL);
+		keel_put_cr8(vcpu, val);
+		keel_request(KEEL_REQ_EVENT, vcpu);
+		return KEEL_EMU_OK;
+	}
+}
+
+static u64 op_get_dr(struct keel_emu *emu, unsigned int nr)
+{
+	return keel_get_dr(to_vcpu(emu), nr);
+}
+
+static int op_set_dr(struct keel_emu *emu, unsigned int nr, u64 val)
+{
+	return gp_if(emu, keel_set_dr(to_vcpu(emu), nr, val));
+}
+
+static int op_get_msr(struct keel_emu *emu, u32 msr, u64 *val)
+{
+	return gp_if(emu, keel_msr_get(to_vcpu(emu), msr, val, false));
+}
+
+static int op_set_msr(struct keel_emu *emu, u32 msr, u64 val)
+{
+	return gp_if(emu, keel_msr_set(to_vcpu(emu), msr, val, false));
+}
+
+static void op_cpuid(struct keel_emu *emu, u32 regs[4])
+{
+	keel_cpuid_query(to_vcpu(emu), &regs[0], &regs[1], &regs[2], &regs[3]);
+}
+
+/* Vector registers: the XMM ones; wider and MMX accesses to devices are not emulated. */
+static int op_get_vec(struct keel_emu *emu, unsigned int nr, void *buf, unsigned int len)
+{
+	if (len != 16)
+		return KEEL_EMU_UNHANDLEABLE;
+	keel_fpu_read_xmm(to_vcpu(emu), nr, buf);
+	return KEEL_EMU_OK;
+}
+
+static int op_set_vec(struct keel_emu *emu, unsigned int nr, const void *buf, unsigned int len, bool zero_upper)
+{
+	if (len != 16 || zero_upper)
+		return KEEL_EMU_UNHANDLEABLE;
+	keel_fpu_write_xmm(to_vcpu(emu), nr, buf);
+	return KEEL_EMU_OK;
+}
+
+static int op_system(struct keel_emu *emu, enum keel_emu_system what, u64 arg, u64 *result)
+{
+	struct keel_vcpu *vcpu = to_vcpu(emu);
+
+	switch (what) {
+	case KEEL_SYS_INVD:
+	case KEEL_SYS_WBINVD:
+	case KEEL_SYS_PAUSE:
+	case KEEL_SYS_MONITOR:
+	case KEEL_SYS_MWAIT:
+		return KEEL_EMU_OK;
+	case KEEL_SYS_INVLPG:
+		keel_request(KEEL_REQ_TLB_FLUSH, vcpu);
+		return KEEL_EMU_OK;
+	case KEEL_SYS_XGETBV:
+		if (arg)
+			return gp_if(emu, -EINVAL);
+		*result = vcpu->st.xcr0;
+		return KEEL_EMU_OK;
+	case KEEL_SYS_XSETBV:
+		return gp_if(emu, arg ? -EINVAL : keel_set_xcr0(vcpu, *result));
+	case KEEL_SYS_RDPMC:
+		return gp_if(emu, -EINVAL);
+	default:
+		return KEEL_EMU_UNHANDLEABLE;	/* HLT and hypercalls always exit themselves */
+	}
+}
+
+static const struct keel_emu_ops emul_ops = {
+	.read = op_read,
+	.write = op_write,
+	.cmpxchg = op_cmpxchg,
+	.probe = op_probe,
+	.commit = op_commit,
+	.pio_in = op_pio_in,
+	.pio_out = op_pio_out,
+	.get_seg = op_get_seg,
+	.set_seg = op_set_seg,
+	.get_dtr = op_get_dtr,
+	.set_dtr = op_set_dtr,
+	.get_cr = op_get_cr,
+	.set_cr = op_set_cr,
+	.get_dr = op_get_dr,
+	.set_dr = op_set_dr,
+	.get_msr = op_get_msr,
+	.set_msr = op_set_msr,
+	.cpuid = op_cpuid,
+	.get_vec = op_get_vec,
+	.set_vec = op_set_vec,
+	.system = op_system,
+};
+
+/**
+ * keel_emul_create() - the emulator context of a vCPU
+ * @vcpu: the vCPU
+ *
+ * Return: 0 or -ENOMEM
+ */
+int keel_emul_create(struct keel_vcpu *vcpu)
+{
+	struct keel_emul *e = kzalloc(sizeof(*e), GFP_KERNEL_ACCOUNT);
+
+	if (!e)
+		return -ENOMEM;
+	e->vcpu = vcpu;
+	e->emu.ops = &emul_ops;
+	e->emu.priv = e;
+	vcpu->emul = e;
+	return 0;
+}
+
+void keel_emul_destroy(struct keel_vcpu *vcpu)
+{
+	kfree(vcpu->emul);
+	vcpu->emul = NULL;
+}
+
+static enum keel_emu_mode current_mode(struct keel_vcpu *vcpu)
+{
+	const struct keel_state *st = keel_st(vcpu, KEEL_ST_RIP | KEEL_ST_CR | KEEL_ST_SEG);
+	u32 ar = st->seg[KEEL_CS].ar;
+
+	if (!(st->cr0 & X86_CR0_PE))
+		return KEEL_EMU_REAL;
+	if (st->rflags & X86_EFLAGS_VM)
+		return KEEL_EMU_VM86;
+	if ((st->efer & EFER_LMA) && (ar & KEEL_AR_L))
+		return KEEL_EMU_PROT64;
+	return ar & KEEL_AR_DB ? KEEL_EMU_PROT32 : KEEL_EMU_PROT16;
+}
+
+static void load_registers(struct keel_vcpu *vcpu)
+{
+	struct keel_emu *emu = &vcpu->emul->emu;
+	const struct keel_state *st = keel_st(vcpu, KEEL_ST_RIP | KEEL_ST_SEG);
+
+	memcpy(emu->gpr, st->gpr, sizeof(emu->gpr));
+	emu->rip = st->rip;
+	emu->rflags = st->rflags;
+	emu->cpl = st->cpl;
+	emu->mode = current_mode(vcpu);
+}
+
+static void store_registers(struct keel_vcpu *vcpu)
+{
+	const struct keel_emu *emu = &vcpu->emul->emu;
+	struct keel_state *st = keel_st_mod(vcpu, KEEL_ST_RIP);
+
+	memcpy(st->gpr, emu->gpr, sizeof(st->gpr));
+	st->rip = emu->rip;
+	st->rflags = emu->rflags;
+	if (keel_st(vcpu, KEEL_ST_SHADOW)->int_shadow != emu->shadow)
+		keel_st_mod(vcpu, KEEL_ST_SHADOW)->int_shadow = emu->shadow;
+	keel_request(KEEL_REQ_EVENT, vcpu);
+}
+
+static void drop_records(struct keel_emul *e)
+{
+	e->nr_records = 0;
+	e->pio_done = false;
+}
+
+/* What keel_decode() or execute returned, as an exit handler's return value. */
+static int finish(struct keel_vcpu *vcpu, int status)
+{
+	struct keel_emul *e = vcpu->emul;
+	struct keel_emu *emu = &e->emu;
+	struct keel_fault fault;
+
+	if (status == KEEL_EMU_IO) {
+		/* A REP instruction may have finished iterations before this access. */
+		memcpy(vcpu->st.gpr, emu->gpr, sizeof(vcpu->st.gpr));
+		return KEEL_TO_USER;
+	}
+	drop_records(e);
+	switch (status) {
+	case KEEL_EMU_OK:
+		store_registers(vcpu);
+		if (emu->db_trap)
+			keel_inject_debug(vcpu, emu->db_trap);
+		return KEEL_RESUME;
+	case KEEL_EMU_FAULT:
+		memcpy(vcpu->st.gpr, emu->gpr, sizeof(vcpu->st.gpr));
+		fault = (struct keel_fault) {
+			.vector = emu->fault.vector,
+			.has_error = emu->fault.has_error,
+			.error = emu->fault.error,
+			.address = emu->fault.cr2,
+		};
+		keel_inject_fault(vcpu, &fault);
+		return KEEL_RESUME;
+	default:
+		if (e->err)
+			return e->err;
+		return keel_exit_emulation_failed(vcpu);
+	}
+}
+
+/**
+ * keel_emulate_again() - carry on with an instruction whose access the client has completed
+ * @vcpu: the vCPU, locked
+ *
+ * Return: KEEL_RESUME, KEEL_TO_USER or -errno
+ */
+int keel_emulate_again(struct keel_vcpu *vcpu)
+{
+	vcpu->emul->err = 0;
+	load_registers(vcpu);
+	return finish(vcpu, keel_emu_execute(&vcpu->emul->emu));
+}
+
+/**
+ * keel_emulate() - emulate the instruction at RIP
+ * @vcpu: the vCPU, locked
+ *
+ * Return: KEEL_RESUME (done, or a fault queued), KEEL_TO_USER (an access for the client, or an
+ * instruction beyond the emulator) or -errno
+ */
+int keel_emulate(struct keel_vcpu *vcpu)
+{
+	struct keel_emul *e = vcpu->emul;
+	int status;
+
+	e->err = 0;
+	drop_records(e);
+	load_registers(vcpu);
+	status = KEEL_EMU_NEED_BYTES;
+	if (vcpu->exit.nr_bytes)
+		status = keel_decode(&e->emu.insn, vcpu->exit.bytes, vcpu->exit.nr_bytes, e->emu.mode);
+	if (status)
+		status = keel_emu_fetch(&e->emu);
+	if (status)
+		return finish(vcpu, status);
+	return finish(vcpu, keel_emu_execute(&e->emu));
+}
+
+/**
+ * keel_insn_length() - length of the instruction at RIP, from its bytes
+ * @vcpu: the vCPU, locked; inside the window nothing sleeps
+ *
+ * For CPUs that do not save the next RIP. The exit says which instruction it was; the bytes may have
+ * been changed by another vCPU since, which hurts that guest alone.
+ *
+ * Return: bytes (1 to 15); 0 when the fetch faulted: the fault is queued, or the instruction is to be
+ * retried; -EAGAIN inside the window: ask again outside; -EINVAL no instruction there
+ */
+int keel_insn_length(struct keel_vcpu *vcpu)
+{
+	const struct keel_state *st = keel_st(vcpu, KEEL_ST_RIP | KEEL_ST_CR | KEEL_ST_SEG);
+	struct keel_insn *insn = &vcpu->emul->emu.insn;
+	enum keel_emu_mode mode = current_mode(vcpu);
+	u64 linear = st->rip;
+	struct keel_fault fault;
+	u8 bytes[KEEL_INSN_MAX_LEN];
+	int n;
+
+	if (mode != KEEL_EMU_PROT64)
+		linear = (u32)(linear + st->seg[KEEL_CS].base);
+	n = keel_gva_fetch(vcpu, linear, bytes, sizeof(bytes), &fault, vcpu->in_window);
+	if (n == -EAGAIN)
+		return vcpu->in_window ? -EAGAIN : 0;
+	if (n == -EFAULT) {
+		if (vcpu->in_window)
+			return -EAGAIN;
+		keel_inject_fault(vcpu, &fault);
+		return 0;
+	}
+	if (n < 0)
+		return vcpu->in_window ? -EAGAIN : -EINVAL;
+	switch (keel_decode(insn, bytes, n, mode)) {
+	case KEEL_EMU_OK:
+		return insn->length;
+	default:
+		/* Half an instruction at the end of a page that can be read only outside */
+		return vcpu->in_window ? -EAGAIN : -EINVAL;
+	}
+}

@@ -1,0 +1,499 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What the core does about each kind of exit, whatever vendor reported it.
+ *
+ * Every handler says whether the instruction is retried (memory faults, interrupts) or stepped over
+ * (CPUID, MSR, HLT, I/O, hypercalls). Those that step over find out the length first, so that -EAGAIN
+ * (inside the window, code page not resident) leaves nothing half done. KEEL_RESUME, KEEL_TO_USER or
+ * -errno; the vCPU is locked, vm->srcu is held.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/kvm_para.h>
+#include <linux/uaccess.h>
+
+#include "ops.h"
+
+static bool long_mode64(struct keel_vcpu *vcpu)
+{
+	const struct keel_state *st = keel_st(vcpu, KEEL_ST_CR | KEEL_ST_SEG);
+
+	return (st->efer & EFER_LMA) && (st->seg[KEEL_CS].ar & KEEL_AR_L);
+}
+
+/* The length of the exiting instruction: from the hardware, or from its bytes. */
+static int insn_length(struct keel_vcpu *vcpu)
+{
+	return vcpu->exit.insn_len ?: keel_insn_length(vcpu);
+}
+
+/* The end of an instruction of @len bytes: RIP, RF, interrupt shadow, single step. */
+static void step_over(struct keel_vcpu *vcpu, int len)
+{
+	struct keel_state *st = keel_st_mod(vcpu, KEEL_ST_RIP);
+
+	st->rip += len;
+	if (!long_mode64(vcpu))
+		st->rip = (u32)st->rip;
+	if (keel_st(vcpu, KEEL_ST_SHADOW)->int_shadow)
+		keel_st_mod(vcpu, KEEL_ST_SHADOW)->int_shadow = 0;
+	if (unlikely(st->rflags & X86_EFLAGS_RF))
+		st->rflags &= ~X86_EFLAGS_RF;
+	if (unlikely(st->rflags & X86_EFLAGS_TF))
+		keel_inject_debug(vcpu, DR_STEP);
+}
+
+/**
+ * keel_skip_insn() - step over the exiting instruction
+ * @vcpu: the vCPU, locked
+ *
+ * Return: 0; -EAGAIN inside the window when its bytes cannot be read there; 1 when reading them raised a
+ * fault, which is queued; -EINVAL when they are no instruction any more
+ */
+int keel_skip_insn(struct keel_vcpu *vcpu)
+{
+	int len = insn_length(vcpu);
+
+	if (len <= 0)
+		return len ?: 1;
+	step_over(vcpu, len);
+	return 0;
+}
+
+/* What a handler returns when the length could not be had. */
+static int no_length(struct keel_vcpu *vcpu, int err)
+{
+	if (err == -EAGAIN || err == -EINTR || err == -EFAULT)
+		return err;
+	if (err >= 0)
+		return KEEL_RESUME;	/* the fault of the fetch is queued */
+	return keel_exit_emulation_failed(vcpu);
+}
+
+/**
+ * keel_exit_skip() - an instruction that has no effect in a guest
+ * @vcpu: the vCPU, locked
+ *
+ * Return: KEEL_RESUME, or what kept the length from being known
+ */
+int keel_exit_skip(struct keel_vcpu *vcpu)
+{
+	int err = keel_skip_insn(vcpu);
+
+	return err ? no_length(vcpu, err) : KEEL_RESUME;
+}
+
+/**
+ * keel_exit_cpuid() - CPUID: answered from the client's table, stepped over
+ * @vcpu: the vCPU, locked
+ *
+ * Return: as keel_exit_skip()
+ */
+int keel_exit_cpuid(struct keel_vcpu *vcpu)
+{
+	struct keel_state *st = &vcpu->st;
+	u32 eax, ebx, ecx, edx;
+	int err = keel_skip_insn(vcpu);
+
+	if (err)
+		return no_length(vcpu, err);
+	eax = st->gpr[KEEL_RAX];
+	ecx = st->gpr[KEEL_RCX];
+	keel_cpuid_query(vcpu, &eax, &ebx, &ecx, &edx);
+	st->gpr[KEEL_RAX] = eax;
+	st->gpr[KEEL_RBX] = ebx;
+	st->gpr[KEEL_RCX] = ecx;
+	st->gpr[KEEL_RDX] = edx;
+	return KEEL_RESUME;
+}
+
+/**
+ * keel_exit_hlt() - HLT: stepped over; the thread sleeps, or the client decides
+ * @vcpu: the vCPU, locked
+ *
+ * Return: KEEL_RESUME (run.c sees mp_state), or KEEL_TO_USER without an in-kernel local APIC
+ */
+int keel_exit_hlt(struct keel_vcpu *vcpu)
+{
+	int err = keel_skip_insn(vcpu);
+
+	if (err)
+		return no_length(vcpu, err);
+	if (vcpu->apic) {
+		vcpu->mp_state = KVM_MP_STATE_HALTED;
+		return KEEL_RESUME;
+	}
+	vcpu->run->exit_reason = KVM_EXIT_HLT;
+	return KEEL_TO_USER;
+}
+
+/* An access that no row of the MSR table takes: to the client if it asked for it, else #GP. */
+static int msr_refused(struct keel_vcpu *vcpu)
+{
+	keel_inject_exception_err(vcpu, X86_TRAP_GP, 0);
+	return KEEL_RESUME;
+}
+
+/**
+ * keel_exit_rdmsr() - RDMSR: stepped over, or #GP(0)
+ * @vcpu: the vCPU, locked
+ *
+ * Return: as keel_exit_skip()
+ */
+int keel_exit_rdmsr(struct keel_vcpu *vcpu)
+{
+	struct keel_state *st = &vcpu->st;
+	int len = insn_length(vcpu);
+	u64 val;
+
+	if (len <= 0)
+		return no_length(vcpu, len);
+	if (keel_msr_get(vcpu, st->gpr[KEEL_RCX], &val, false))
+		return msr_refused(vcpu);
+	st->gpr[KEEL_RAX] = (u32)val;
+	st->gpr[KEEL_RDX] = val >> 32;
+	step_over(vcpu, len);
+	return KEEL_RESUME;
+}
+
+/**
+ * keel_exit_wrmsr() - WRMSR: stepped over, or #GP(0)
+ * @vcpu: the vCPU, locked
+ *
+ * Return: as keel_exit_skip()
+ */
+int keel_exit_wrmsr(struct keel_vcpu *vcpu)
+{
+	struct keel_state *st = &vcpu->st;
+	int len = insn_length(vcpu);
+
+	if (len <= 0)
+		return no_length(vcpu, len);
+	if (keel_msr_set(vcpu, st->gpr[KEEL_RCX], (u32)st->gpr[KEEL_RAX] | st->gpr[KEEL_RDX] << 32, false))
+		return msr_refused(vcpu);
+	step_over(vcpu, len);
+	return KEEL_RESUME;
+}
+
+/**
+ * keel_exit_xsetbv() - XSETBV: stepped over, or #GP(0)
+ * @vcpu: the vCPU, locked
+ *
+ * Return: as keel_exit_skip()
+ */
+int keel_exit_xsetbv(struct keel_vcpu *vcpu)
+{
+	struct keel_state *st = keel_st(vcpu, KEEL_ST_SEG);
+	int len = insn_length(vcpu);
+
+	if (len <= 0)
+		return no_length(vcpu, len);
+	if (st->cpl || (u32)st->gpr[KEEL_RCX] ||
+	    keel_set_xcr0(vcpu, (u32)st->gpr[KEEL_RAX] | st->gpr[KEEL_RDX] << 32))
+		return msr_refused(vcpu);
+	step_over(vcpu, len);
+	return KEEL_RESUME;
+}
+
+/**
+ * keel_exit_hypercall() - VMCALL or VMMCALL: result in RAX, stepped over
+ * @vcpu: the vCPU, locked
+ *
+ * No hypercall is offered yet: every number is unknown, and from user mode refused as KVM refuses it.
+ *
+ * Return: as keel_exit_skip()
+ */
+int keel_exit_hypercall(struct keel_vcpu *vcpu)
+{
+	bool user = keel_st(vcpu, KEEL_ST_SEG)->cpl;
+	bool wide = long_mode64(vcpu);
+	int err = keel_skip_insn(vcpu);
+	long ret = user ? -KVM_EPERM : -KVM_ENOSYS;
+
+	if (err)
+		return no_length(vcpu, err);
+	vcpu->st.gpr[KEEL_RAX] = wide ? (u64)ret : (u32)ret;
+	return KEEL_RESUME;
+}
+
+/**
+ * keel_exit_ud() - #UD: the other vendor's hypercall instruction is rewritten, the rest is the guest's
+ * @vcpu: the vCPU, locked
+ *
+ * Return: KEEL_RESUME; the instruction is retried or #UD raised
+ */
+int keel_exit_ud(struct keel_vcpu *vcpu)
+{
+	static const u8 vmcall[3] = { 0x0f, 0x01, 0xc1 }, vmmcall[3] = { 0x0f, 0x01, 0xd9 };
+	struct keel_fault fault;
+	u8 bytes[3], native[3];
+	u64 linear = keel_st(vcpu, KEEL_ST_RIP | KEEL_ST_SEG)->rip;
+	gpa_t gpa;
+
+	if (!long_mode64(vcpu))
+		linear = (u32)(linear + vcpu->st.seg[KEEL_CS].base);
+	keel_ops->patch_hypercall(native);
+	if (keel_gva_fetch(vcpu, linear, bytes, 3, &fault, false) == 3 && memcmp(bytes, native, 3) &&
+	    (!memcmp(bytes, vmcall, 3) || !memcmp(bytes, vmmcall, 3)) && (linear & ~PAGE_MASK) <= PAGE_SIZE - 3 &&
+	    !keel_gva_to_gpa(vcpu, linear, KEEL_ACC_EXEC, &gpa, &fault, false) &&
+	    !keel_guest_write(vcpu->vm, gpa, native, 3))
+		return KEEL_RESUME;
+	keel_inject_exception(vcpu, X86_TRAP_UD);
+	return KEEL_RESUME;
+}
+
+/**
+ * keel_exit_debug() - #DB or #BP that the CPU raised: to the debugging client, or into the guest
+ * @vcpu: the vCPU, locked
+ * @dr6: the conditions, active high
+ * @vector: X86_TRAP_DB or X86_TRAP_BP
+ *
+ * Return: KEEL_RESUME or KEEL_TO_USER
+ */
+int keel_exit_debug(struct keel_vcpu *vcpu, u64 dr6, u8 vector)
+{
+	struct kvm_run *run = vcpu->run;
+	u32 wanted = vector == X86_TRAP_BP ? KVM_GUESTDBG_USE_SW_BP :
+		     KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_HW_BP;
+	const struct keel_state *st;
+
+	if (!(vcpu->guest_debug & KVM_GUESTDBG_ENABLE) || !(vcpu->guest_debug & wanted)) {
+		if (vector == X86_TRAP_BP)
+			keel_inject_exception(vcpu, X86_TRAP_BP);
+		else
+			keel_inject_debug(vcpu, dr6);
+		return KEEL_RESUME;
+	}
+	st = keel_st(vcpu, KEEL_ST_RIP | KEEL_ST_SEG | KEEL_ST_DR);
+	run->exit_reason = KVM_EXIT_DEBUG;
+	run->debug.arch.exception = vector;
+	run->debug.arch.pc = st->seg[KEEL_CS].base + st->rip;
+	run->debug.arch.dr6 = vector == X86_TRAP_DB ? dr6 | DR6_RESERVED : 0;
+	run->debug.arch.dr7 = vcpu->guest_debug & KVM_GUESTDBG_USE_HW_BP ? vcpu->debug_dr7 : st->dr7;
+	return KEEL_TO_USER;
+}
+
+static bool rip_unmoved(struct keel_vcpu *vcpu)
+{
+	const struct keel_state *st = keel_st(vcpu, KEEL_ST_RIP | KEEL_ST_SEG);
+
+	return st->seg[KEEL_CS].base + st->rip == vcpu->pio.linear_rip;
+}
+
+static void io_in_result(struct keel_vcpu *vcpu, const void *data, u8 size)
+{
+	u64 *rax = &vcpu->st.gpr[KEEL_RAX];
+
+	switch (size) {
+	case 1:
+		*rax = (*rax & ~0xffULL) | *(const u8 *)data;
+		break;
+	case 2:
+		*rax = (*rax & ~0xffffULL) | *(const u16 *)data;
+		break;
+	default:
+		*rax = *(const u32 *)data;
+	}
+}
+
+/* The client is done: the instruction ends, unless the client has moved RIP itself. */
+static int complete_pio(struct keel_vcpu *vcpu)
+{
+	if (!rip_unmoved(vcpu))
+		return KEEL_RESUME;
+	if (vcpu->pio.in) {
+		u32 val = 0;
+
+		memcpy(&val, vcpu->pio_data, vcpu->pio.size);
+		io_in_result(vcpu, &val, vcpu->pio.size);
+	}
+	step_over(vcpu, vcpu->pio.insn_len);
+	return KEEL_RESUME;
+}
+
+/**
+ * keel_exit_io() - IN or OUT: to an in-kernel device or the client, stepped over; strings are emulated
+ * @vcpu: the vCPU, locked
+ * @port: the port
+ * @size: 1, 2 or 4 bytes
+ * @in: IN or INS
+ * @string: INS or OUTS
+ *
+ * Return: KEEL_RESUME, KEEL_TO_USER, or what kept the length from being known
+ */
+int keel_exit_io(struct keel_vcpu *vcpu, u16 port, u8 size, bool in, bool string)
+{
+	struct kvm_run *run = vcpu->run;
+	u32 val = vcpu->st.gpr[KEEL_RAX];
+	int err, len;
+
+	if (string)
+		return keel_exit_emulate(vcpu);
+	len = insn_length(vcpu);
+	if (len <= 0)
+		return no_length(vcpu, len);
+	if (in)
+		err = keel_io_read(vcpu, KEEL_PIO_BUS, port, size, &val);
+	else
+		err = keel_io_write(vcpu, KEEL_PIO_BUS, port, size, &val);
+	if (!err) {
+		if (in)
+			io_in_result(vcpu, &val, size);
+		step_over(vcpu, len);
+		return KEEL_RESUME;
+	}
+	vcpu->pio.in = in;
+	vcpu->pio.size = size;
+	vcpu->pio.insn_len = len;
+	vcpu->pio.linear_rip = keel_st(vcpu, KEEL_ST_SEG)->seg[KEEL_CS].base + vcpu->st.rip;
+	memset(vcpu->pio_data, 0, sizeof(val));
+	if (!in)
+		memcpy(vcpu->pio_data, &val, size);
+	run->exit_reason = KVM_EXIT_IO;
+	run->io.direction = in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
+	run->io.size = size;
+	run->io.port = port;
+	run->io.count = 1;
+	run->io.data_offset = KVM_PIO_PAGE_OFFSET * PAGE_SIZE;
+	/* Firmware that resets by port 0x7e expects RIP behind the OUT already: KVM_X86_QUIRK_OUT_7E_INC_RIP */
+	if (!in && port == 0x7e)
+		step_over(vcpu, len);
+	else
+		vcpu->complete = complete_pio;
+	return KEEL_TO_USER;
+}
+
+/**
+ * keel_exit_memory() - a fault in the nested tables: map the page and retry, or emulate the access
+ * @vcpu: the vCPU, locked, outside the window
+ * @gpa: guest physical address
+ * @access: KEEL_ACC_*
+ *
+ * Return: KEEL_RESUME, KEEL_TO_USER or -errno
+ */
+int keel_exit_memory(struct keel_vcpu *vcpu, u64 gpa, u32 access)
+{
+	int r = keel_mmu_fault(vcpu, gpa, access);
+
+	if (r == KEEL_MMU_RETRY)
+		return KEEL_RESUME;
+	if (r != KEEL_MMU_EMULATE)
+		return r;
+	/* An event whose delivery touches a device cannot be emulated: KVM gives it to the client. */
+	if (vcpu->ev.exc.injected || vcpu->ev.intr.injected || vcpu->ev.nmi.injected) {
+		const u64 data[] = { 0, 0, gpa };
+
+		return keel_internal_error(vcpu, KVM_INTERNAL_ERROR_DELIVERY_EV, data, ARRAY_SIZE(data));
+	}
+	return keel_emulate(vcpu);
+}
+
+/**
+ * keel_exit_emulate() - an exiting instruction that the emulator carries out
+ * @vcpu: the vCPU, locked, outside the window
+ *
+ * Return: KEEL_RESUME, KEEL_TO_USER or -errno
+ */
+int keel_exit_emulate(struct keel_vcpu *vcpu)
+{
+	return keel_emulate(vcpu);
+}
+
+/**
+ * keel_exit_task_switch() - a hardware task switch, which the emulator does not do yet
+ * @vcpu: the vCPU, locked
+ *
+ * Return: KEEL_TO_USER with KVM_INTERNAL_ERROR_EMULATION
+ */
+int keel_exit_task_switch(struct keel_vcpu *vcpu)
+{
+	return keel_internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION, NULL, 0);
+}
+
+/**
+ * keel_exit_shutdown() - triple fault
+ * @vcpu: the vCPU, locked
+ *
+ * Return: KEEL_TO_USER
+ */
+int keel_exit_shutdown(struct keel_vcpu *vcpu)
+{
+	vcpu->run->exit_reason = KVM_EXIT_SHUTDOWN;
+	return KEEL_TO_USER;
+}
+
+/**
+ * keel_internal_error() - tell the client that the vCPU cannot go on
+ * @vcpu: the vCPU, locked
+ * @suberror: KVM_INTERNAL_ERROR_*
+ * @data: words for the client, may be NULL
+ * @ndata: how many, up to 16
+ *
+ * Return: KEEL_TO_USER
+ */
+int keel_internal_error(struct keel_vcpu *vcpu, u32 suberror, const u64 *data, u32 ndata)
+{
+	struct kvm_run *run = vcpu->run;
+	u32 i;
+
+	run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
+	run->internal.suberror = suberror;
+	run->internal.ndata = ndata;
+	for (i = 0; i < ndata; i++)
+		run->internal.data[i] = data[i];
+	return KEEL_TO_USER;
+}
+
+/**
+ * keel_exit_emulation_failed() - the instruction at RIP is beyond the emulator
+ * @vcpu: the vCPU, locked
+ *
+ * User mode of the guest gets #UD: a program must not be able to stop its VM. In the kernel of the guest
+ * the client learns of it.
+ *
+ * Return: KEEL_RESUME or KEEL_TO_USER
+ */
+int keel_exit_emulation_failed(struct keel_vcpu *vcpu)
+{
+	if (keel_st(vcpu, KEEL_ST_SEG)->cpl && !vcpu->vm->exit_on_emulation_error) {
+		keel_inject_exception(vcpu, X86_TRAP_UD);
+		return KEEL_RESUME;
+	}
+	return keel_internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION, NULL, 0);
+}
+
+/**
+ * keel_exit_kill() - an exit that cannot be: the VM ends, with the reason
+ * @vcpu: the vCPU, locked
+ * @reason: constant string for the log
+ * @code: the vendor's exit code
+ *
+ * Return: KEEL_TO_USER
+ */
+int keel_exit_kill(struct keel_vcpu *vcpu, const char *reason, u64 code)
+{
+	const u64 data[] = { code, vcpu->cpu };
+
+	pr_info_ratelimited("vcpu %u: %s: %#llx\n", vcpu->id, reason, code);
+	keel_vm_kill(vcpu->vm, reason);
+	return keel_internal_error(vcpu, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON, data, ARRAY_SIZE(data));
+}
+
+/**
+ * keel_exit_fail_entry() - the hardware refused the guest's state
+ * @vcpu: the vCPU, locked
+ * @reason: the vendor's code
+ *
+ * Return: KEEL_TO_USER
+ */
+int keel_exit_fail_entry(struct keel_vcpu *vcpu, u64 reason)
+{
+	static DEFINE_RATELIMIT_STATE(rs, 5 * HZ, 2);
+
+	if (__ratelimit(&rs))
+		keel_ops->vcpu_dump(vcpu);
+	vcpu->run->exit_reason = KVM_EXIT_FAIL_ENTRY;
+	vcpu->run->fail_entry.hardware_entry_failure_reason = reason;
+	vcpu->run->fail_entry.cpu = vcpu->cpu;
+	return KEEL_TO_USER;
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * In-kernel devices on the port and the memory bus: ranges, and the search for who takes an access.
+ *
+ * Lists are changed under vm->slots_lock and read under vm->srcu; a range must outlive the grace period
+ * that keel_io_unregister() waits for. Handlers may run with interrupts off.
+ */
+#include <linux/rculist.h>
+
+#include "ops.h"
+
+/**
+ * keel_io_register() - add a range
+ * @vm: the VM
+ * @bus: KEEL_PIO_BUS or KEEL_MMIO_BUS
+ * @range: owned by the caller, until unregistered or the VM is gone
+ */
+void keel_io_register(struct keel_vm *vm, enum keel_bus bus, struct keel_io_range *range)
+{
+	mutex_lock(&vm->slots_lock);
+	list_add_tail_rcu(&range->link, &vm->io_ranges[bus]);
+	mutex_unlock(&vm->slots_lock);
+}
+
+/**
+ * keel_io_unregister() - remove a range; on return nobody uses it
+ * @vm: the VM
+ * @range: registered before
+ */
+void keel_io_unregister(struct keel_vm *vm, struct keel_io_range *range)
+{
+	mutex_lock(&vm->slots_lock);
+	list_del_rcu(&range->link);
+	mutex_unlock(&vm->slots_lock);
+	synchronize_srcu(&vm->srcu);
+}
+
+#define for_each_hit(range, vm, bus, addr, len) \
+	list_for_each_entry_srcu(range, &(vm)->io_ranges[bus], link, srcu_read_lock_held(&(vm)->srcu)) \
+		if ((addr) >= (range)->start && (addr) - (range)->start < (range)->len && \
+		    (len) <= (range)->len - ((addr) - (range)->start))
+
+/**
+ * keel_io_read() - let an in-kernel device answer a read
+ * @vcpu: the vCPU that reads
+ * @bus: KEEL_PIO_BUS or KEEL_MMIO_BUS
+ * @addr: port or guest physical address
+ * @len: bytes
+ * @val: result, @len bytes
+ *
+ * Return: 0, or -EOPNOTSUPP when no device takes it
+ */
+int keel_io_read(struct keel_vcpu *vcpu, enum keel_bus bus, u64 addr, unsigned int len, void *val)
+{
+	struct keel_io_range *range;
+
+	for_each_hit(range, vcpu->vm, bus, addr, len)
+		if (range->ops->read && !range->ops->read(vcpu, range->ctx, addr, len, val))
+			return 0;
+	return -EOPNOTSUPP;
+}
+
+/**
+ * keel_io_write() - let an in-kernel device take a write
+ * @vcpu: the vCPU that writes
+ * @bus: KEEL_PIO_BUS or KEEL_MMIO_BUS
+ * @addr: port or guest physical address
+ * @len: bytes
+ * @val: @len bytes
+ *
+ * Return: 0, or -EOPNOTSUPP when no device takes it
+ */
+int keel_io_write(struct keel_vcpu *vcpu, enum keel_bus bus, u64 addr, unsigned int len, const void *val)
+{
+	struct keel_io_range *range;
+
+	for_each_hit(range, vcpu->vm, bus, addr, len)
+		if (range->ops->write && !range->ops->write(vcpu, range->ctx, addr, len, val))
+			return 0;
+	return -EOPNOTSUPP;
+}

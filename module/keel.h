@@ -1,0 +1,489 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Keel's own structures: the VM, the vCPU and what passes between files.
+ *
+ * Lock order, outermost first:
+ *
+ *	vcpu->mutex		one thread drives a vCPU (SDM and APM know one instruction stream)
+ *	vm->lock		vCPU creation, irqchip creation, the CPUID of VMs
+ *	vm->slots_lock		changes of memory slots and of I/O ranges
+ *	vm->srcu (read side)	slots, I/O ranges and GSI routes while they are in use
+ *	vm->irqchip locks	PIC, I/O APIC, PIT: one spinlock each, interrupts off
+ *	vm->mmu.lock		the tdp tree
+ *
+ * Documentation/locking.rst says more. Terms: gpa, gfn (guest physical), hva (client's virtual), hpa,
+ * pfn (host physical), gva (guest virtual).
+ */
+#ifndef KEEL_KEEL_H
+#define KEEL_KEEL_H
+
+#include <linux/kvm.h>
+#include <linux/list.h>
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/mutex.h>
+#include <linux/percpu.h>
+#include <linux/rcuwait.h>
+#include <linux/refcount.h>
+#include <linux/spinlock.h>
+#include <linux/srcu.h>
+#include <linux/types.h>
+#include <asm/debugreg.h>
+#include <asm/trapnr.h>
+
+#include "compat.h"
+#include "emulate/emulate.h"
+#include "mmu/mmu.h"
+#include "irqchip/irqchip.h"
+
+#define KEEL_MAX_VCPUS		256
+#define KEEL_MAX_VCPU_ID	256
+#define KEEL_MAX_CPUID		256
+/* SDM 3B 17.2: bits that the kernel has no name for */
+#define KEEL_DR7_FIXED		0x400
+#define KEEL_DR7_GD		BIT_ULL(13)
+
+#define KEEL_VCPU_MMAP_PAGES	2	/* kvm_run, PIO data */
+
+/*
+ * What an exit handler returns: KEEL_RESUME runs the guest again, KEEL_TO_USER ends KVM_RUN with the
+ * exit reason in kvm_run, a negative errno ends KVM_RUN with that. -EAGAIN out of a handler that was
+ * called inside the window (interrupts off) means: nothing has changed yet, call me again outside.
+ */
+#define KEEL_RESUME		1
+#define KEEL_TO_USER		0
+
+/*
+ * Segment access rights in the layout of the VMCS (SDM 3C, 24.4.1): type 3:0, S 4, DPL 6:5, P 7,
+ * AVL 12, L 13, D/B 14, G 15, unusable 16.
+ */
+#define KEEL_AR_TYPE		0x000f
+#define KEEL_AR_S		0x0010
+#define KEEL_AR_DPL_SHIFT	5
+#define KEEL_AR_P		0x0080
+#define KEEL_AR_AVL		0x1000
+#define KEEL_AR_L		0x2000
+#define KEEL_AR_DB		0x4000
+#define KEEL_AR_G		0x8000
+#define KEEL_AR_UNUSABLE	0x10000
+
+struct keel_seg {
+	u64 base;
+	u32 limit;	/* in bytes, granularity applied */
+	u32 ar;
+	u16 selector;
+};
+
+struct keel_dtable {
+	u64 base;
+	u16 limit;
+};
+
+/*
+ * Groups of struct keel_state that the vendor loads and stores in bulk. The GPRs are always current in
+ * struct keel_state between two entries; everything else is fetched when first asked for.
+ */
+#define KEEL_ST_RIP		0x01	/* rip, rflags */
+#define KEEL_ST_SEG		0x02	/* seg[], cpl */
+#define KEEL_ST_DT		0x04	/* gdt, idt */
+#define KEEL_ST_CR		0x08	/* cr0, cr2, cr3, cr4, efer */
+#define KEEL_ST_MSR		0x10	/* star ... pat */
+#define KEEL_ST_DR		0x20	/* dr6, dr7 (dr0 to dr3 are always current) */
+#define KEEL_ST_SHADOW		0x40	/* int_shadow */
+#define KEEL_ST_ALL		0x7f
+
+/**
+ * struct keel_state - the architectural state of a vCPU
+ *
+ * Valid groups are named by keel_vcpu.st_valid, changed ones by st_dirty; go through keel_st() and
+ * keel_st_mod(). The GPRs, dr[], tsc_aux and xcr0 are core-owned and always valid.
+ */
+struct keel_state {
+	u64 gpr[KEEL_NR_GPRS];
+	u64 rip, rflags;
+	struct keel_seg seg[KEEL_NR_SEGS];
+	u8 cpl;
+	u8 int_shadow;
+	struct keel_dtable gdt, idt;
+	u64 cr0, cr2, cr3, cr4, efer;
+	u64 star, lstar, cstar, sfmask, kernel_gs_base;
+	u64 sysenter_cs, sysenter_esp, sysenter_eip;
+	u64 pat;
+	u64 dr[4], dr6, dr7;
+	u64 xcr0;
+	u64 tsc_aux;
+	u64 spec_ctrl;
+};
+
+/* Events that wait for delivery or were interrupted in it; the layout follows kvm_vcpu_events. */
+struct keel_events {
+	struct {
+		bool pending;		/* raised, not yet given to the CPU */
+		bool injected;		/* given to the CPU; delivery was interrupted if still set */
+		bool has_error;
+		bool has_payload;	/* payload (CR2 or DR6) not yet written to its register */
+		u8 nr;
+		u32 error;
+		u64 payload;
+	} exc;
+	struct {
+		bool injected;
+		bool soft;
+		u8 nr;
+	} intr;
+	struct {
+		bool injected;
+		bool masked;
+		u8 pending;		/* 0 to 2 */
+	} nmi;
+	bool triple_fault;
+};
+
+/* What a page walk or an access found wrong, ready for keel_inject_fault(). */
+struct keel_fault {
+	u8 vector;
+	bool has_error;
+	u32 error;
+	u64 address;	/* CR2 when vector is #PF */
+};
+
+struct keel_cpuid {
+	unsigned int nent;
+	struct kvm_cpuid_entry2 *entries;	/* kvcalloc, KEEL_MAX_CPUID at most */
+	u8 maxphyaddr;				/* bits */
+	u64 cr4_valid;				/* CR4 bits that this guest may set */
+	u64 efer_valid;
+	u64 xcr0_valid;
+	u64 features;				/* KEEL_F_* seen in the guest's CPUID */
+};
+
+/* Guest features that the core looks up often (struct keel_cpuid.features). */
+#define KEEL_F_X2APIC		BIT_ULL(0)
+#define KEEL_F_TSC_DEADLINE	BIT_ULL(1)
+#define KEEL_F_LM		BIT_ULL(2)
+#define KEEL_F_NX		BIT_ULL(3)
+#define KEEL_F_XSAVE		BIT_ULL(4)
+#define KEEL_F_RDTSCP		BIT_ULL(5)
+#define KEEL_F_GBPAGES		BIT_ULL(6)
+#define KEEL_F_PCID		BIT_ULL(7)
+#define KEEL_F_AMD		BIT_ULL(8)	/* vendor AMD or Hygon: SYSENTER and CPUID quirks */
+#define KEEL_F_RDPID		BIT_ULL(9)
+#define KEEL_F_SPEC_CTRL	BIT_ULL(10)	/* Intel SPEC_CTRL or AMD IBRS, STIBP or SSBD */
+#define KEEL_F_IBPB		BIT_ULL(11)
+#define KEEL_F_TSC_ADJUST	BIT_ULL(12)
+#define KEEL_F_MTRR		BIT_ULL(13)
+#define KEEL_F_PAT		BIT_ULL(14)
+#define KEEL_F_MCE		BIT_ULL(15)
+#define KEEL_F_ARCH_CAP		BIT_ULL(16)	/* ARCH_CAPABILITIES */
+
+enum keel_mode { KEEL_OUTSIDE, KEEL_IN_GUEST, KEEL_LEAVING };
+
+/* Requests: bits of keel_vcpu.requests, made by keel_request(), served before an entry. */
+enum keel_req {
+	KEEL_REQ_EVENT,		/* look at pending events and interrupts again */
+	KEEL_REQ_TLB_FLUSH,	/* drop this vCPU's tagged translations */
+	KEEL_REQ_MMU_RELOAD,	/* the tdp root changed */
+	KEEL_REQ_TIMER,		/* the local APIC timer expired */
+	KEEL_REQ_UNHALT,	/* an event for a halted vCPU */
+	KEEL_REQ_DEAD,		/* the VM was killed */
+	KEEL_REQ_EOI_EXIT,	/* an EOI must reach the client (split irqchip) */
+	KEEL_REQ_INIT_SIPI,	/* keel_lapic_accept_events(), which clears it, has work */
+};
+
+/* An IN or OUT that the client completes; strings are emul.c's. */
+struct keel_pio {
+	u8 size;		/* bytes an element */
+	u8 insn_len;
+	bool in;
+	u64 linear_rip;		/* of the instruction: the client may move it meanwhile */
+};
+
+/* The decoded reason of the last exit, filled by the vendor; see run.c. */
+struct keel_exit {
+	u8 insn_len;		/* bytes; 0: unknown, ask keel_skip_insn() */
+	u8 nr_bytes;		/* instruction bytes that the hardware saved (decode assists) */
+	u8 bytes[15];
+};
+
+struct keel_fpu;
+struct keel_lapic;
+struct keel_emul;
+
+/**
+ * struct keel_vcpu - one virtual CPU
+ *
+ * Embedded as first member in the vendor's own structure. @mutex guards everything without a comment.
+ */
+struct keel_vcpu {
+	struct keel_vm *vm;
+	u32 id;				/* the client's id; also the initial APIC id */
+	int index;			/* in vm->vcpus */
+	struct mutex mutex;
+	struct kvm_run *run;		/* page mapped by the client: hostile, read once */
+	void *pio_data;			/* second page of that mapping */
+
+	/* run loop */
+	unsigned long requests;		/* atomic bits, enum keel_req */
+	enum keel_mode mode;		/* written by the vCPU thread, read by kicks */
+	int cpu;			/* CPU of the last window, -1: none yet */
+	struct rcuwait wait;		/* a halted vCPU sleeps here */
+	u32 mp_state;			/* KVM_MP_STATE_* */
+	int (*complete)(struct keel_vcpu *vcpu);	/* finishes the last client exit */
+	sigset_t sigset;
+	bool sigset_active;
+	bool in_window;			/* interrupts off, guest FPU loaded: handlers must not sleep */
+
+	/* architectural state */
+	struct keel_state st;
+	u32 st_valid, st_dirty;		/* KEEL_ST_* */
+	struct keel_events ev;
+	struct keel_cpuid cpuid;
+	struct keel_fpu *fpu;
+	u64 tsc_offset;			/* guest TSC = host TSC + offset */
+	u64 tsc_adjust;
+	u32 tsc_khz;			/* as the client set it, 0: the host's */
+	u64 misc_enable, mcg_cap, mcg_status, mcg_ctl, smbase;
+	u64 mce_banks[32 * 4];
+	u64 mtrr[32];			/* fixed, variable and default type: msr_mce.c knows the order */
+	u64 patch_level, power_ctl, arch_capabilities, hwcr, vm_cr, vm_hsave_pa, de_cfg;
+	u32 guest_debug;		/* KVM_GUESTDBG_* */
+	u64 debug_dr[4], debug_dr7;	/* the client's breakpoints */
+
+	/* exits */
+	struct keel_exit exit;
+	struct keel_pio pio;
+	struct keel_emul *emul;
+	u64 nr_exits;
+	u8 eoi_vector;			/* of KEEL_REQ_EOI_EXIT */
+
+	struct keel_lapic *apic;	/* NULL without an in-kernel local APIC */
+	u64 apic_base;			/* IA32_APIC_BASE; written by lapic.c, read by other CPUs */
+	u64 cr8;			/* only without an in-kernel local APIC */
+	struct keel_mmu_vcpu mmu;
+};
+
+/**
+ * struct keel_vm - one virtual machine
+ */
+struct keel_vm {
+	refcount_t refs;		/* the VM fd, each vCPU fd */
+	struct mm_struct *mm;		/* the only address space that may drive the VM */
+	struct mutex lock;
+	struct mutex slots_lock;
+	struct srcu_struct srcu;
+	struct keel_memslots __rcu *slots;	/* srcu; written under slots_lock */
+	struct keel_mmu mmu;
+	struct keel_vcpu *vcpus[KEEL_MAX_VCPUS];	/* grows under lock; read with nr_vcpus acquire */
+	int nr_vcpus;
+	int nr_created;			/* vCPUs that exist or are being made, under lock */
+	struct keel_irqchip irqchip;	/* PIC, I/O APIC, PIT and routes; see irqchip.h */
+	struct list_head io_ranges[2];	/* in-kernel PIO and MMIO ranges, srcu, iobus.c */
+	u64 bsp_id;			/* vCPU id of the bootstrap processor */
+	u64 tss_addr, identity_addr;
+	raw_spinlock_t tsc_lock;
+	u64 last_tsc_write, last_tsc_nsec, last_tsc_offset;	/* tsc_lock: matched TSC writes */
+	const char *dead;		/* first reason given to keel_vm_kill(), NULL: alive */
+	u64 disabled_exits;		/* KVM_CAP_X86_DISABLE_EXITS */
+	bool exit_on_emulation_error;
+	bool exception_payload;		/* KVM_CAP_EXCEPTION_PAYLOAD is enabled */
+	bool triple_fault_event;	/* KVM_CAP_X86_TRIPLE_FAULT_EVENT is enabled */
+	void *hw;			/* the vendor's */
+};
+
+extern struct kmem_cache *keel_page_header_cache;
+
+/* main.c */
+DECLARE_PER_CPU(bool, keel_hw_enabled);
+int keel_hw_get(void);
+void keel_hw_put(void);
+
+/* On this CPU, interrupts off: may a guest be entered? Changes only by an IPI to this CPU. */
+static inline bool keel_hw_on(void)
+{
+	return this_cpu_read(keel_hw_enabled);
+}
+
+/* vm.c */
+int keel_vm_create_fd(unsigned long type);
+struct keel_vm *keel_vm_get(struct keel_vm *vm);
+void keel_vm_put(struct keel_vm *vm);
+void keel_vm_kill(struct keel_vm *vm, const char *reason);
+void keel_vm_request_all(struct keel_vm *vm, enum keel_req req, bool wait);
+int keel_check_extension(struct keel_vm *vm, long cap);
+struct keel_vcpu *keel_vcpu_by_id(struct keel_vm *vm, u32 id);
+
+#define keel_for_each_vcpu(i, vcpu, vm) \
+	for ((i) = 0; (i) < smp_load_acquire(&(vm)->nr_vcpus) && ((vcpu) = (vm)->vcpus[i], true); (i)++)
+
+/* vcpu.c */
+int keel_vcpu_create_fd(struct keel_vm *vm, u32 id);
+void keel_vcpu_destroy(struct keel_vcpu *vcpu);
+void keel_vcpu_reset(struct keel_vcpu *vcpu, bool init);
+
+/* run.c */
+void keel_run_module_init(void);
+int keel_vcpu_run(struct keel_vcpu *vcpu);
+void keel_vcpu_kick(struct keel_vcpu *vcpu);
+void keel_vcpu_wake(struct keel_vcpu *vcpu);
+
+static inline void keel_request(enum keel_req req, struct keel_vcpu *vcpu)
+{
+	smp_wmb();	/* what the request is about is seen before the bit */
+	set_bit(req, &vcpu->requests);
+}
+
+static inline bool keel_check_request(enum keel_req req, struct keel_vcpu *vcpu)
+{
+	if (!test_bit(req, &vcpu->requests))
+		return false;
+	clear_bit(req, &vcpu->requests);
+	smp_mb__after_atomic();	/* pairs with keel_request() */
+	return true;
+}
+
+/* exit.c: what the vendors call once they have decoded an exit */
+int keel_exit_cpuid(struct keel_vcpu *vcpu);
+int keel_exit_hlt(struct keel_vcpu *vcpu);
+int keel_exit_rdmsr(struct keel_vcpu *vcpu);
+int keel_exit_wrmsr(struct keel_vcpu *vcpu);
+int keel_exit_io(struct keel_vcpu *vcpu, u16 port, u8 size, bool in, bool string);
+int keel_exit_hypercall(struct keel_vcpu *vcpu);
+int keel_exit_xsetbv(struct keel_vcpu *vcpu);
+int keel_exit_emulate(struct keel_vcpu *vcpu);
+int keel_exit_skip(struct keel_vcpu *vcpu);
+int keel_exit_ud(struct keel_vcpu *vcpu);
+int keel_exit_shutdown(struct keel_vcpu *vcpu);
+int keel_exit_task_switch(struct keel_vcpu *vcpu);
+int keel_exit_memory(struct keel_vcpu *vcpu, u64 gpa, u32 access);
+int keel_exit_debug(struct keel_vcpu *vcpu, u64 dr6, u8 vector);
+int keel_exit_emulation_failed(struct keel_vcpu *vcpu);
+int keel_exit_kill(struct keel_vcpu *vcpu, const char *reason, u64 code);
+int keel_exit_fail_entry(struct keel_vcpu *vcpu, u64 reason);
+int keel_skip_insn(struct keel_vcpu *vcpu);
+int keel_internal_error(struct keel_vcpu *vcpu, u32 suberror, const u64 *data, u32 ndata);
+
+/* cr.c: control register semantics, shared by exits, the emulator and KVM_SET_SREGS */
+int keel_set_cr0(struct keel_vcpu *vcpu, u64 val);
+int keel_set_cr3(struct keel_vcpu *vcpu, u64 val);
+int keel_set_cr4(struct keel_vcpu *vcpu, u64 val);
+int keel_set_efer(struct keel_vcpu *vcpu, u64 val);
+int keel_set_xcr0(struct keel_vcpu *vcpu, u64 val);
+int keel_set_dr(struct keel_vcpu *vcpu, unsigned int dr, u64 val);
+u64 keel_get_dr(struct keel_vcpu *vcpu, unsigned int dr);
+bool keel_valid_cr0(u64 val);
+bool keel_valid_cr4(struct keel_vcpu *vcpu, u64 val);
+bool keel_valid_efer(struct keel_vcpu *vcpu, u64 val);
+
+/* emul.c: the kernel side of the emulator */
+int keel_emul_create(struct keel_vcpu *vcpu);
+void keel_emul_destroy(struct keel_vcpu *vcpu);
+int keel_emulate(struct keel_vcpu *vcpu);
+int keel_emulate_again(struct keel_vcpu *vcpu);
+int keel_insn_length(struct keel_vcpu *vcpu);
+
+/* inject.c */
+void keel_inject_exception(struct keel_vcpu *vcpu, u8 vector);
+void keel_inject_exception_err(struct keel_vcpu *vcpu, u8 vector, u32 error);
+void keel_inject_fault(struct keel_vcpu *vcpu, const struct keel_fault *fault);
+void keel_inject_debug(struct keel_vcpu *vcpu, u64 dr6);
+void keel_deliver_payload(struct keel_vcpu *vcpu);
+void keel_inject_nmi(struct keel_vcpu *vcpu);
+void keel_requeue_event(struct keel_vcpu *vcpu, u8 type, u8 vector, bool has_error, u32 error);
+int keel_inject_pending(struct keel_vcpu *vcpu);
+bool keel_has_interrupt(struct keel_vcpu *vcpu);
+bool keel_can_take_interrupt(struct keel_vcpu *vcpu);
+
+/* fpu.c */
+int keel_fpu_module_init(void);
+int keel_fpu_create(struct keel_vcpu *vcpu);
+void keel_fpu_destroy(struct keel_vcpu *vcpu);
+void keel_fpu_reset(struct keel_vcpu *vcpu, bool init);
+void keel_fpu_load(struct keel_vcpu *vcpu);
+void keel_fpu_put(struct keel_vcpu *vcpu);
+u64 keel_fpu_host_xcr0(void);
+u64 keel_fpu_supported_xcr0(void);
+void keel_fpu_set_xcr0(struct keel_vcpu *vcpu, u64 xcr0);
+u32 keel_xstate_size(u64 mask, bool compacted);
+unsigned int keel_fpu_size(void);
+void keel_fpu_get_legacy(struct keel_vcpu *vcpu, struct kvm_fpu *fpu);
+int keel_fpu_set_legacy(struct keel_vcpu *vcpu, const struct kvm_fpu *fpu);
+void keel_fpu_get_xsave(struct keel_vcpu *vcpu, void *buf, unsigned int size);
+int keel_fpu_set_xsave(struct keel_vcpu *vcpu, const void *buf, unsigned int size);
+void keel_fpu_read_xmm(struct keel_vcpu *vcpu, unsigned int reg, u8 val[16]);
+void keel_fpu_write_xmm(struct keel_vcpu *vcpu, unsigned int reg, const u8 val[16]);
+
+/* regs.c: the state ioctls; the caller holds vcpu->mutex */
+long keel_vcpu_state_ioctl(struct keel_vcpu *vcpu, unsigned int cmd, void __user *arg);
+
+/* cpuid.c */
+void keel_cpuid_module_init(void);
+int keel_cpuid_supported(struct kvm_cpuid2 __user *ucpuid, bool emulated);
+int keel_cpuid_set(struct keel_vcpu *vcpu, struct kvm_cpuid2 __user *ucpuid);
+int keel_cpuid_set1(struct keel_vcpu *vcpu, struct kvm_cpuid __user *ucpuid);
+int keel_cpuid_get(struct keel_vcpu *vcpu, struct kvm_cpuid2 __user *ucpuid);
+void keel_cpuid_query(struct keel_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx);
+void keel_cpuid_refresh(struct keel_vcpu *vcpu);
+u64 keel_host_efer_bits(void);
+const struct kvm_cpuid_entry2 *keel_cpuid_find(struct keel_vcpu *vcpu, u32 function, u32 index);
+
+/* CR8, the task priority: the local APIC's, or without one the vCPU's own. */
+static inline u64 keel_get_cr8(struct keel_vcpu *vcpu)
+{
+	return vcpu->apic ? keel_lapic_get_cr8(vcpu) : vcpu->cr8;
+}
+
+static inline void keel_put_cr8(struct keel_vcpu *vcpu, u64 cr8)
+{
+	if (vcpu->apic)
+		keel_lapic_set_cr8(vcpu, cr8);
+	else
+		vcpu->cr8 = cr8;
+}
+
+static inline bool keel_guest_has(const struct keel_vcpu *vcpu, u64 feature)
+{
+	return vcpu->cpuid.features & feature;
+}
+
+/* msr.c: 0, or -ENOENT (no such MSR: #GP in the guest), -EINVAL (bad value: #GP) */
+int keel_msr_module_init(void);
+int keel_msr_get(struct keel_vcpu *vcpu, u32 msr, u64 *val, bool host);
+int keel_msr_set(struct keel_vcpu *vcpu, u32 msr, u64 val, bool host);
+int keel_msr_index_list(struct kvm_msr_list __user *ulist, bool features);
+long keel_mce_cap_ioctl(u64 __user *ucap);
+int keel_msr_feature_get(u32 msr, u64 *val);
+void keel_msr_reset(struct keel_vcpu *vcpu, bool init);
+long keel_vcpu_msrs_ioctl(struct keel_vcpu *vcpu, unsigned int cmd, struct kvm_msrs __user *umsrs);
+long keel_system_msrs_ioctl(struct kvm_msrs __user *umsrs);
+
+/* msr_mce.c */
+int keel_setup_mce(struct keel_vcpu *vcpu, u64 cap);
+int keel_set_mce(struct keel_vcpu *vcpu, const struct kvm_x86_mce *mce);
+
+/* clock.c */
+u64 keel_guest_tsc(const struct keel_vcpu *vcpu);
+void keel_set_guest_tsc(struct keel_vcpu *vcpu, u64 tsc);
+void keel_adjust_guest_tsc(struct keel_vcpu *vcpu, u64 delta);
+int keel_set_tsc_khz(struct keel_vcpu *vcpu, u32 khz);
+u32 keel_get_tsc_khz(const struct keel_vcpu *vcpu);
+
+/* iobus.c: in-kernel devices; 0, or -EOPNOTSUPP when no range takes the access */
+struct keel_io_range;
+struct keel_io_ops {
+	/* @ctx of the range; return 0, or -EOPNOTSUPP to pass the access on */
+	int (*read)(struct keel_vcpu *vcpu, void *ctx, u64 addr, unsigned int len, void *val);
+	int (*write)(struct keel_vcpu *vcpu, void *ctx, u64 addr, unsigned int len, const void *val);
+};
+struct keel_io_range {
+	struct list_head link;
+	u64 start, len;
+	const struct keel_io_ops *ops;
+	void *ctx;
+};
+enum keel_bus { KEEL_PIO_BUS, KEEL_MMIO_BUS };
+void keel_io_register(struct keel_vm *vm, enum keel_bus bus, struct keel_io_range *range);
+void keel_io_unregister(struct keel_vm *vm, struct keel_io_range *range);
+int keel_io_read(struct keel_vcpu *vcpu, enum keel_bus bus, u64 addr, unsigned int len, void *val);
+int keel_io_write(struct keel_vcpu *vcpu, enum keel_bus bus, u64 addr, unsigned int len, const void *val);
+
+#endif /* KEEL_KEEL_H */

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Guest memory: slots, the nested page tree, and walks of the guest's own page tables.
+ *
+ * memslot.c owns the slots (gpa to hva), tdp.c the tree that the CPU walks (gpa to hpa), notifier.c
+ * keeps the tree true when the host moves a page, gwalk.c reads guest page tables (gva to gpa).
+ *
+ * Order: vm->slots_lock, then vm->srcu (read side), then mmu.lock. mmu.lock is a plain spinlock that is
+ * held over remote TLB flushes, which wait for other CPUs: it must never be taken with interrupts off,
+ * and so never inside the window.
+ */
+#ifndef KEEL_MMU_H
+#define KEEL_MMU_H
+
+#include <linux/atomic.h>
+#include <linux/kvm.h>
+#include <linux/kvm_types.h>	/* gva_t, gpa_t, gfn_t, hpa_t */
+#include <linux/mmu_notifier.h>
+#include <linux/mutex.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+
+struct keel_vm;
+struct keel_vcpu;
+struct keel_fault;
+
+#define KEEL_BAD_GPA		(~(gpa_t)0)
+#define KEEL_BAD_HVA		(~0UL)
+#define KEEL_MAX_SLOTS		512
+
+/* Access bits, used for faults, walks and emulated accesses alike; values are those of #PF's error code. */
+#define KEEL_ACC_PRESENT	0x01	/* the fault was a violation of a present entry */
+#define KEEL_ACC_WRITE		0x02
+#define KEEL_ACC_USER		0x04
+#define KEEL_ACC_EXEC		0x10
+#define KEEL_ACC_IMPLICIT	0x100	/* supervisor access made by the CPU itself: SMAP ignores EFLAGS.AC */
+#define KEEL_ACC_TABLE		0x200	/* the nested fault came from the walk of a guest page table */
+
+/**
+ * struct keel_pte_format - the bits of a nested page-table entry
+ *
+ * One tree engine serves NPT (APM 2, 15.25) and EPT (SDM 3C, 28.3): they differ in these bits only.
+ * A bit that a format lacks is 0 and then has no effect.
+ */
+struct keel_pte_format {
+	u64 present;		/* all bits of a present, read-only, executable table or leaf entry */
+	u64 write;
+	u64 exec;		/* set: executable (EPT) */
+	u64 nx;			/* set: not executable (NPT) */
+	u64 accessed;
+	u64 dirty;
+	u64 large;		/* leaf above level 1 */
+	u64 table;		/* extra bits of a non-leaf entry (permissions are granted there) */
+	u64 memtype_wb;		/* leaf: ordinary write-back memory */
+	u64 memtype_uc;		/* leaf: device memory */
+	int levels;		/* 4 or 5 */
+	int max_leaf;		/* highest level of a leaf: 2 is 2 MiB, 3 is 1 GiB */
+};
+
+/* The nested tree of a VM. @lock guards the tree; the sequence and range guard against the notifier. */
+struct keel_mmu {
+	spinlock_t lock;
+	hpa_t root;			/* physical address of the top table, for the VM's whole life */
+	u64 *root_table;		/* the same page, mapped */
+	struct mmu_notifier notifier;
+	unsigned long invalidate_seq;	/* lock; read without it before a host page is looked up */
+	int invalidate_active;		/* lock: notifier ranges in progress */
+	unsigned long invalidate_start, invalidate_end;	/* hva, lock: covers all of them */
+	atomic_long_t nr_tables;	/* pages of page tables, the root included */
+	bool notifier_registered;
+};
+
+#define KEEL_MMU_CACHE		8
+
+/* Zeroed page-table pages, topped up outside the lock, spent inside it. */
+struct keel_mmu_vcpu {
+	void *cache[KEEL_MMU_CACHE];
+	int nr_cached;
+};
+
+struct keel_memslot {
+	gfn_t base_gfn;
+	unsigned long npages;
+	unsigned long hva;
+	u32 flags;			/* KVM_MEM_* */
+	u16 id;
+	bool invalid;			/* being moved or deleted: faults wait for the outcome */
+	unsigned long *dirty;		/* bitmap, one bit a page, NULL when not logging */
+};
+
+/* One immutable set of slots, sorted by base_gfn; replaced whole under slots_lock, read under SRCU. */
+struct keel_memslots {
+	u64 generation;
+	int nr;
+	struct keel_memslot slot[];
+};
+
+/* memslot.c; keel_slot_find() and keel_gfn_to_hva() under vm->srcu (read side) or vm->slots_lock */
+int keel_memslots_init(struct keel_vm *vm);
+void keel_memslots_destroy(struct keel_vm *vm);
+int keel_set_memory_region(struct keel_vm *vm, const struct kvm_userspace_memory_region *mem);
+int keel_get_dirty_log(struct keel_vm *vm, struct kvm_dirty_log *log);
+struct keel_memslot *keel_slot_find(struct keel_vm *vm, gfn_t gfn);
+unsigned long keel_gfn_to_hva(struct keel_vm *vm, gfn_t gfn, bool *writable);
+void keel_mark_dirty(struct keel_vm *vm, struct keel_memslot *slot, gfn_t gfn);
+int keel_guest_read(struct keel_vm *vm, gpa_t gpa, void *buf, unsigned int len);
+int keel_guest_write(struct keel_vm *vm, gpa_t gpa, const void *buf, unsigned int len);
+int keel_guest_read_atomic(struct keel_vm *vm, gpa_t gpa, void *buf, unsigned int len);
+int keel_guest_cmpxchg(struct keel_vm *vm, gpa_t gpa, void *old, const void *new, unsigned int len);
+
+/* tdp.c: keel_mmu_fault() returns one of these or -errno (-EFAULT, -EHWPOISON, -ENOMEM, -EINTR) */
+#define KEEL_MMU_RETRY		1	/* mapped, or lost a race: run the instruction again */
+#define KEEL_MMU_EMULATE	2	/* no slot there, or a write to a read-only one: MMIO */
+
+/* How keel_mmu_age_hva_range() treats the accessed bits. */
+enum keel_age {
+	KEEL_AGE_TEST,			/* look only */
+	KEEL_AGE_CLEAR,			/* clear; a CPU may take a while to set the bit again */
+	KEEL_AGE_FLUSH,			/* clear and flush */
+};
+
+int keel_mmu_vm_init(struct keel_vm *vm);
+void keel_mmu_vm_destroy(struct keel_vm *vm);
+void keel_mmu_vcpu_destroy(struct keel_vcpu *vcpu);
+int keel_mmu_fault(struct keel_vcpu *vcpu, gpa_t gpa, u32 access);
+void keel_mmu_zap_gfns(struct keel_vm *vm, gfn_t start, gfn_t end);
+void keel_mmu_write_protect_slot(struct keel_vm *vm, const struct keel_memslot *slot);
+void keel_mmu_harvest_dirty(struct keel_vm *vm, const struct keel_memslot *slot, unsigned long first,
+			    unsigned long nr, unsigned long *out);
+void keel_mmu_flush_tlb(struct keel_vm *vm);
+bool keel_mmu_unmap_hva_range(struct keel_vm *vm, unsigned long start, unsigned long end, bool may_sleep);
+bool keel_mmu_age_hva_range(struct keel_vm *vm, unsigned long start, unsigned long end, enum keel_age how);
+
+/* notifier.c */
+int keel_notifier_register(struct keel_vm *vm);
+void keel_notifier_unregister(struct keel_vm *vm);
+
+/* gwalk.c: see there for the return values */
+int keel_gva_to_gpa(struct keel_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, struct keel_fault *fault,
+		    bool atomic);
+int keel_gva_fetch(struct keel_vcpu *vcpu, gva_t linear, void *buf, unsigned int len, struct keel_fault *fault,
+		   bool atomic);
+
+#endif /* KEEL_MMU_H */

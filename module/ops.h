@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The vendor seam: all that the core asks of VMX or SVM.
+ *
+ * No VMCS or VMCB name occurs outside module/vmx and module/svm, and no vendor test in the core. The
+ * vendor decodes an exit and calls the core's keel_exit_*(); the core decides.
+ *
+ * "Window": the stretch with preemption and interrupts off and the guest's FPU state loaded, in which
+ * the inner loop of run.c enters the guest again and again (keel_vcpu.in_window). CPU-bound state exists
+ * only there, so a vCPU may continue on any CPU in its next window.
+ */
+#ifndef KEEL_OPS_H
+#define KEEL_OPS_H
+
+#include "keel.h"
+
+/* Kinds of event for vcpu_inject(); values are those of VMCB EVENTINJ and VMCS interruption info. */
+#define KEEL_EV_INTR		0
+#define KEEL_EV_NMI		2
+#define KEEL_EV_EXCEPTION	3
+#define KEEL_EV_SOFT_INTR	4
+
+struct keel_event {
+	u8 type;		/* KEEL_EV_* */
+	u8 vector;
+	bool has_error;
+	u32 error;
+};
+
+/* What vcpu_want_window() asks for, a mask. */
+#define KEEL_WIN_IRQ		1	/* exit as soon as the guest can take an interrupt */
+#define KEEL_WIN_NMI		2	/* exit as soon as the guest can take an NMI */
+
+/* What vcpu_enter() says about the exit. */
+enum keel_exit_class {
+	KEEL_EXIT_HOT,		/* vcpu_handle_exit() may be called inside the window */
+	KEEL_EXIT_COLD,		/* close the window first */
+};
+
+/**
+ * struct keel_ops - one virtualization extension
+ * @name: "svm" or "vmx", for messages
+ * @vcpu_size: bytes of the vendor's vCPU structure, which begins with struct keel_vcpu
+ * @pte_format: bits of nested page-table entries
+ * @feature_mask: hides what the vendor cannot offer from CPUID; called per entry of the supported table
+ * @hw_probe: called once at load; 0 or -ENODEV (with one line in the log that says why)
+ * @hw_exit: undoes hw_probe()
+ * @hw_busy: on the current CPU, interrupts off: does another hypervisor hold the extension?
+ * @hw_enable: on the current CPU, interrupts off: ready it for guests; 0, -EBUSY or -EIO
+ * @hw_disable: on the current CPU, interrupts off: leave it as if never used
+ * @vcpu_create: allocates what one vCPU needs; 0 or -errno
+ * @vcpu_destroy: frees it
+ * @vcpu_reset: control structure as after power-up; the core then stores the architectural state
+ * @get_state: reads the groups in @mask (KEEL_ST_*) into vcpu->st
+ * @set_state: writes the groups in @mask from vcpu->st; the core has validated the values
+ * @window_open: interrupts off: load host-visible guest state on this CPU (syscall MSRs, TSC_AUX, ...)
+ * @window_close: interrupts off: undo it; the host is as before
+ * @vcpu_enter: one world switch; on return the GPRs, rip and rflags in vcpu->st are the guest's, the
+ *	interrupted delivery of an event has gone to keel_requeue_event(), and the exit is classed
+ * @host_event: interrupts off, before window_close(): hand an intercepted machine check to the host
+ * @vcpu_handle_exit: dispatches the exit of the last vcpu_enter(): KEEL_RESUME, KEEL_TO_USER or -errno
+ * @vcpu_inject: gives an event to the CPU for the next entry
+ * @vcpu_cancel: entry will not happen: return an injected event with keel_requeue_event()
+ * @vcpu_want_window: ask for KEEL_WIN_* exits; 0 withdraws
+ * @nmi_blocked: NMIs are blocked by an interrupt shadow or a pending IRET
+ * @vcpu_set_nmi_masked: the client's or the injection's change of NMI masking
+ * @vcpu_tlb_flush: drop all tagged translations of this vCPU before the next entry
+ * @vcpu_update_root: the nested root or the paging mode changed
+ * @vcpu_update_tpr: @tpr is the task priority (CR8), @irr the highest pending vector or -1
+ * @vcpu_get_tpr: the task priority (CR8) as the guest left it
+ * @vcpu_update_intercepts: guest_debug, disabled_exits or CPUID changed
+ * @vcpu_set_tsc_offset: vcpu->tsc_offset changed
+ * @patch_hypercall: writes the vendor's 3-byte hypercall instruction to @insn
+ * @vcpu_dump: logs the control structure, rate-limited by the caller
+ */
+struct keel_ops {
+	const char *name;
+	size_t vcpu_size;
+	const struct keel_pte_format *pte_format;
+
+	void (*feature_mask)(struct kvm_cpuid_entry2 *entry);
+	int (*hw_probe)(void);
+	void (*hw_exit)(void);
+	bool (*hw_busy)(void);
+	int (*hw_enable)(void);
+	void (*hw_disable)(void);
+
+	int (*vcpu_create)(struct keel_vcpu *vcpu);
+	void (*vcpu_destroy)(struct keel_vcpu *vcpu);
+	void (*vcpu_reset)(struct keel_vcpu *vcpu, bool init);
+	void (*get_state)(struct keel_vcpu *vcpu, u32 mask);
+	void (*set_state)(struct keel_vcpu *vcpu, u32 mask);
+	void (*window_open)(struct keel_vcpu *vcpu);
+	void (*window_close)(struct keel_vcpu *vcpu);
+	enum keel_exit_class (*vcpu_enter)(struct keel_vcpu *vcpu);
+	void (*host_event)(struct keel_vcpu *vcpu);
+	int (*vcpu_handle_exit)(struct keel_vcpu *vcpu);
+	void (*vcpu_inject)(struct keel_vcpu *vcpu, const struct keel_event *ev);
+	void (*vcpu_cancel)(struct keel_vcpu *vcpu);
+	void (*vcpu_want_window)(struct keel_vcpu *vcpu, u32 windows);
+	bool (*nmi_blocked)(struct keel_vcpu *vcpu);
+	void (*vcpu_set_nmi_masked)(struct keel_vcpu *vcpu, bool masked);
+	void (*vcpu_tlb_flush)(struct keel_vcpu *vcpu);
+	void (*vcpu_update_root)(struct keel_vcpu *vcpu);
+	void (*vcpu_update_tpr)(struct keel_vcpu *vcpu, u8 tpr, int irr);
+	u8 (*vcpu_get_tpr)(struct keel_vcpu *vcpu);
+	void (*vcpu_update_intercepts)(struct keel_vcpu *vcpu);
+	void (*vcpu_set_tsc_offset)(struct keel_vcpu *vcpu);
+	void (*patch_hypercall)(u8 insn[3]);
+	void (*vcpu_dump)(struct keel_vcpu *vcpu);
+};
+
+extern const struct keel_ops *keel_ops;		/* main.c; set once at load */
+extern const struct keel_ops svm_ops;
+
+/**
+ * keel_st() - the architectural state with the groups in @mask current
+ * @vcpu: the vCPU, locked
+ * @mask: KEEL_ST_*
+ *
+ * Return: &vcpu->st
+ */
+static inline struct keel_state *keel_st(struct keel_vcpu *vcpu, u32 mask)
+{
+	u32 need = mask & ~vcpu->st_valid;
+
+	if (unlikely(need)) {
+		keel_ops->get_state(vcpu, need);
+		vcpu->st_valid |= need;
+	}
+	return &vcpu->st;
+}
+
+/**
+ * keel_st_mod() - as keel_st(), for changing: the groups go back to the vendor before the next entry
+ * @vcpu: the vCPU, locked
+ * @mask: KEEL_ST_*
+ *
+ * Return: &vcpu->st
+ */
+static inline struct keel_state *keel_st_mod(struct keel_vcpu *vcpu, u32 mask)
+{
+	vcpu->st_dirty |= mask;
+	return keel_st(vcpu, mask);
+}
+
+#endif /* KEEL_OPS_H */

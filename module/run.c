@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The life of a vCPU: KVM_RUN.
+ *
+ *	keel_vcpu_run()		one ioctl: finish the last client exit, run, publish the state
+ *	  run_loop()		outer loop, interruptible: window or sleep, signals, scheduling
+ *	    run_window()	guest FPU loaded, preemption and interrupts off
+ *	      run_inner()	inner loop: requests, events, entry, hot exits
+ *	    block()		a halted vCPU sleeps until it has something to do
+ *
+ * An exit that cannot be handled with interrupts off ends the window and is handled outside; all the
+ * others go straight back into the guest. keel_vcpu.mutex is held throughout; vm->srcu is held except
+ * while asleep. SDM 3C 24 and APM 2 15 both describe the two modes that this file goes between.
+ */
+#include <linux/interrupt.h>
+#include <linux/sched/signal.h>
+#include <linux/static_call.h>
+#include <linux/vtime.h>
+
+#include "ops.h"
+
+DEFINE_STATIC_CALL_NULL(vcpu_enter, *(((struct keel_ops *)NULL)->vcpu_enter));
+DEFINE_STATIC_CALL_NULL(vcpu_handle_exit, *(((struct keel_ops *)NULL)->vcpu_handle_exit));
+
+void keel_run_module_init(void)
+{
+	static_call_update(vcpu_enter, keel_ops->vcpu_enter);
+	static_call_update(vcpu_handle_exit, keel_ops->vcpu_handle_exit);
+}
+
+/* What a window serves itself; anything else ends it. */
+#define WINDOW_REQUESTS	(BIT(KEEL_REQ_EVENT) | BIT(KEEL_REQ_TLB_FLUSH) | BIT(KEEL_REQ_TIMER) | \
+			 BIT(KEEL_REQ_UNHALT))
+
+/* The client's interrupt controller wants to know when the guest can take an interrupt. */
+static bool client_wants_window(struct keel_vcpu *vcpu)
+{
+	return !keel_irqchip_in_kernel(&vcpu->vm->irqchip) && READ_ONCE(vcpu->run->request_interrupt_window);
+}
+
+static bool ready_for_client_interrupt(struct keel_vcpu *vcpu)
+{
+	const struct keel_events *ev = &vcpu->ev;
+
+	return !ev->intr.injected && !ev->exc.injected && !ev->nmi.injected && !ev->exc.pending &&
+	       keel_can_take_interrupt(vcpu);
+}
+
+static bool vcpu_runnable(struct keel_vcpu *vcpu)
+{
+	return vcpu->mp_state == KVM_MP_STATE_RUNNABLE;
+}
+
+/* Something that ends HLT (SDM 2A HLT; APM 3 HLT), or that the outer loop must look at. */
+static bool has_wakeup(struct keel_vcpu *vcpu)
+{
+	if (vcpu->requests & (BIT(KEEL_REQ_UNHALT) | BIT(KEEL_REQ_DEAD)))
+		return true;
+	if (keel_lapic_has_init_sipi(vcpu))
+		return true;
+	if (vcpu->mp_state != KVM_MP_STATE_HALTED && vcpu->mp_state != KVM_MP_STATE_RUNNABLE)
+		return false;
+	if (vcpu->ev.exc.pending || vcpu->ev.triple_fault)
+		return true;
+	/* Its interrupt may be masked; then HLT goes on. */
+	if (keel_check_request(KEEL_REQ_TIMER, vcpu))
+		keel_lapic_inject_timer(vcpu);
+	if (vcpu->ev.nmi.pending && !keel_ops->nmi_blocked(vcpu))
+		return true;
+	return keel_has_interrupt(vcpu) && keel_can_take_interrupt(vcpu);
+}
+
+/**
+ * keel_vcpu_wake() - let a sleeping vCPU look at its events
+ * @vcpu: any vCPU; callable from interrupts
+ */
+void keel_vcpu_wake(struct keel_vcpu *vcpu)
+{
+	rcuwait_wake_up(&vcpu->wait);
+}
+
+/**
+ * keel_vcpu_kick() - make a vCPU serve its requests soon, wherever it is
+ * @vcpu: any vCPU; callable with interrupts off
+ *
+ * The IPI is sent only if the target is in guest mode; else it sees the request before it enters:
+ * keel_request() before, and the barrier after mode is written in run_inner(), order the two.
+ */
+void keel_vcpu_kick(struct keel_vcpu *vcpu)
+{
+	int cpu;
+
+	keel_vcpu_wake(vcpu);
+	smp_mb();	/* the request before the mode */
+	if (cmpxchg(&vcpu->mode, KEEL_IN_GUEST, KEEL_LEAVING) != KEEL_IN_GUEST)
+		return;
+	cpu = READ_ONCE(vcpu->cpu);
+	if (cpu != raw_smp_processor_id())
+		keel_send_reschedule(cpu);
+}
+
+static int serve_requests(struct keel_vcpu *vcpu)
+{
+	if (likely(!READ_ONCE(vcpu->requests)))
+		return KEEL_RESUME;
+	if (test_bit(KEEL_REQ_DEAD, &vcpu->requests))
+		return -EIO;
+	if (keel_check_request(KEEL_REQ_MMU_RELOAD, vcpu))
+		keel_ops->vcpu_update_root(vcpu);
+	if (keel_check_request(KEEL_REQ_TIMER, vcpu))
+		keel_lapic_inject_timer(vcpu);
+	if (keel_check_request(KEEL_REQ_TLB_FLUSH, vcpu))
+		keel_ops->vcpu_tlb_flush(vcpu);
+	clear_bit(KEEL_REQ_UNHALT, &vcpu->requests);
+	if (keel_check_request(KEEL_REQ_EOI_EXIT, vcpu)) {
+		vcpu->run->exit_reason = KVM_EXIT_IOAPIC_EOI;
+		vcpu->run->eoi.vector = vcpu->eoi_vector;
+		return KEEL_TO_USER;
+	}
+	return KEEL_RESUME;
+}
+
+/* The requests of WINDOW_REQUESTS, and what they lead to: interrupts off, nothing sleeps. */
+static void window_requests(struct keel_vcpu *vcpu)
+{
+	if (keel_check_request(KEEL_REQ_TIMER, vcpu))
+		keel_lapic_inject_timer(vcpu);
+	if (keel_check_request(KEEL_REQ_TLB_FLUSH, vcpu))
+		keel_ops->vcpu_tlb_flush(vcpu);
+	clear_bit(KEEL_REQ_UNHALT, &vcpu->requests);
+	/* EVENT is cleared first: what arrives after this pass raises it anew. */
+	clear_bit(KEEL_REQ_EVENT, &vcpu->requests);
+	smp_mb__after_atomic();
+}
+
+static bool host_wants_cpu(void)
+{
+	return keel_task_work_pending() || local_softirq_pending();
+}
+
+static void sync_state_in(struct keel_vcpu *vcpu)
+{
+	int irr = -1;
+
+	if (vcpu->st_dirty) {
+		keel_ops->set_state(vcpu, vcpu->st_dirty);
+		vcpu->st_dirty = 0;
+	}
+	if (vcpu->apic)
+		irr = keel_lapic_highest_irr(vcpu);
+	keel_ops->vcpu_update_tpr(vcpu, keel_get_cr8(vcpu), irr);
+}
+
+static void sync_state_out(struct keel_vcpu *vcpu)
+{
+	u8 tpr = keel_ops->vcpu_get_tpr(vcpu);
+
+	vcpu->st_valid = KEEL_ST_RIP | KEEL_ST_DR;
+	if (tpr != keel_get_cr8(vcpu))
+		keel_put_cr8(vcpu, tpr);
+	vcpu->nr_exits++;
+}
+
+/*
+ * Enter, handle the exit, enter again. Ends with what the last handler said, or with KEEL_RESUME when
+ * the host or a request wants the window closed; *cold says that an exit waits for its handler.
+ */
+static int run_inner(struct keel_vcpu *vcpu, bool *cold)
+{
+	int r;
+
+	for (;;) {
+		window_requests(vcpu);
+		r = keel_inject_pending(vcpu);
+		if (r != KEEL_RESUME)
+			return r;
+		sync_state_in(vcpu);
+
+		WRITE_ONCE(vcpu->mode, KEEL_IN_GUEST);
+		smp_mb();	/* mode before requests: pairs with keel_vcpu_kick() */
+		if (READ_ONCE(vcpu->requests) || host_wants_cpu()) {
+			WRITE_ONCE(vcpu->mode, KEEL_OUTSIDE);
+			keel_ops->vcpu_cancel(vcpu);
+			if (!(READ_ONCE(vcpu->requests) & ~WINDOW_REQUESTS) && !host_wants_cpu())
+				continue;
+			return KEEL_RESUME;
+		}
+		*cold = static_call(vcpu_enter)(vcpu) == KEEL_EXIT_COLD;
+		smp_store_release(&vcpu->mode, KEEL_OUTSIDE);
+		sync_state_out(vcpu);
+		if (*cold)
+			return KEEL_RESUME;
+
+		r = static_call(vcpu_handle_exit)(vcpu);
+		if (unlikely(r == -EAGAIN)) {
+			*cold = true;
+			return KEEL_RESUME;
+		}
+		if (r != KEEL_RESUME || !vcpu_runnable(vcpu) || client_wants_window(vcpu))
+			return r;
+	}
+}
+
+static int run_window(struct keel_vcpu *vcpu)
+{
+	bool cold = false;
+	int r;
+
+	keel_fpu_load(vcpu);
+	local_irq_disable();
+	if (unlikely(!keel_hw_on())) {
+		/* The host is going down (reboot, kexec): no guest runs any more. */
+		local_irq_enable();
+		keel_fpu_put(vcpu);
+		return -EIO;
+	}
+	vtime_account_guest_enter();
+	vcpu->cpu = smp_processor_id();
+	vcpu->in_window = true;
+	keel_ops->window_open(vcpu);
+
+	r = run_inner(vcpu, &cold);
+
+	keel_ops->host_event(vcpu);
+	keel_ops->window_close(vcpu);
+	vcpu->in_window = false;
+	/* A tick that ended the guest's turn is taken here, and still counted as guest time. */
+	local_irq_enable();
+	local_irq_disable();
+	vtime_account_guest_exit();
+	local_irq_enable();
+	keel_fpu_put(vcpu);
+
+	return cold ? static_call(vcpu_handle_exit)(vcpu) : r;
+}
+
+/* Sleep until there is something to do. Always KEEL_RESUME: the outer loop looks at signals. */
+static int block(struct keel_vcpu *vcpu, int *srcu)
+{
+	if (!has_wakeup(vcpu)) {
+		srcu_read_unlock(&vcpu->vm->srcu, *srcu);
+		prepare_to_rcuwait(&vcpu->wait);
+		for (;;) {
+			set_current_state(TASK_INTERRUPTIBLE);
+			if (has_wakeup(vcpu) || signal_pending(current))
+				break;
+			schedule();
+		}
+		finish_rcuwait(&vcpu->wait);
+		*srcu = srcu_read_lock(&vcpu->vm->srcu);
+	}
+	if (!has_wakeup(vcpu))
+		return KEEL_RESUME;
+	if (vcpu->mp_state == KVM_MP_STATE_HALTED)
+		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
+	return KEEL_RESUME;
+}
+
+static int run_loop(struct keel_vcpu *vcpu)
+{
+	int srcu = srcu_read_lock(&vcpu->vm->srcu);
+	int r;
+
+	/* Not before: KVM_RUN with immediate_exit leaves the reason that the client is still looking at. */
+	vcpu->run->exit_reason = KVM_EXIT_UNKNOWN;
+	for (;;) {
+		r = serve_requests(vcpu);
+		if (r <= 0)
+			break;
+		keel_lapic_accept_events(vcpu);
+		r = vcpu_runnable(vcpu) ? run_window(vcpu) : block(vcpu, &srcu);
+		if (r <= 0)
+			break;
+		if (client_wants_window(vcpu) && ready_for_client_interrupt(vcpu)) {
+			vcpu->run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
+			r = KEEL_TO_USER;
+			break;
+		}
+		/* Changes of slots and routes wait for this moment; memslot.c kicks us here. */
+		srcu_read_unlock(&vcpu->vm->srcu, srcu);
+		r = keel_task_work_pending() ? keel_handle_task_work() : 0;
+		srcu = srcu_read_lock(&vcpu->vm->srcu);
+		if (r) {
+			vcpu->run->exit_reason = KVM_EXIT_INTR;
+			break;
+		}
+	}
+	srcu_read_unlock(&vcpu->vm->srcu, srcu);
+	return r;
+}
+
+/* Let the completion of the last exit run under SRCU: it may touch guest memory. */
+static int complete_exit(struct keel_vcpu *vcpu)
+{
+	int (*complete)(struct keel_vcpu *vcpu) = vcpu->complete;
+	int srcu, r;
+
+	if (!complete)
+		return KEEL_RESUME;
+	vcpu->complete = NULL;
+	srcu = srcu_read_lock(&vcpu->vm->srcu);
+	r = complete(vcpu);
+	srcu_read_unlock(&vcpu->vm->srcu, srcu);
+	return r;
+}
+
+static int run_not_started(struct keel_vcpu *vcpu)
+{
+	int srcu;
+
+	if (READ_ONCE(vcpu->run->immediate_exit))
+		return -EINTR;
+	srcu = srcu_read_lock(&vcpu->vm->srcu);
+	block(vcpu, &srcu);
+	keel_lapic_accept_events(vcpu);
+	srcu_read_unlock(&vcpu->vm->srcu, srcu);
+	if (!signal_pending(current))
+		return -EAGAIN;
+	vcpu->run->exit_reason = KVM_EXIT_INTR;
+	return -EINTR;
+}
+
+static int run_checked(struct keel_vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+	int r;
+
+	if (unlikely(vcpu->mp_state == KVM_MP_STATE_UNINITIALIZED))
+		return run_not_started(vcpu);
+	if (READ_ONCE(run->kvm_valid_regs) || READ_ONCE(run->kvm_dirty_regs))
+		return -EINVAL;		/* KVM_CAP_SYNC_REGS is not offered */
+	if (!vcpu->apic) {
+		u64 cr8 = READ_ONCE(run->cr8);
+
+		if (cr8 & ~0xfULL)
+			return -EINVAL;
+		keel_put_cr8(vcpu, cr8);
+	}
+	r = complete_exit(vcpu);
+	if (r <= 0)
+		return r;
+	if (READ_ONCE(run->immediate_exit))
+		return -EINTR;
+	return run_loop(vcpu);
+}
+
+static void publish_state(struct keel_vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+
+	run->if_flag = !!(vcpu->st.rflags & X86_EFLAGS_IF);
+	run->cr8 = keel_get_cr8(vcpu);
+	run->apic_base = keel_lapic_get_base(vcpu);
+	run->ready_for_interrupt_injection =
+		keel_irqchip_in_kernel(&vcpu->vm->irqchip) || ready_for_client_interrupt(vcpu);
+}
+
+/**
+ * keel_vcpu_run() - KVM_RUN
+ * @vcpu: the vCPU, locked
+ *
+ * Return: 0 with the exit reason in kvm_run; -EINTR a signal or immediate_exit; -EAGAIN an AP that was
+ * not started; -EINVAL bad fields in kvm_run; -EFAULT guest memory that the client cannot reach; -EIO the
+ * VM is dead
+ */
+int keel_vcpu_run(struct keel_vcpu *vcpu)
+{
+	sigset_t saved;
+	int r;
+
+	if (READ_ONCE(vcpu->vm->dead))
+		return -EIO;
+	if (vcpu->sigset_active) {
+		sigprocmask(SIG_SETMASK, &vcpu->sigset, &saved);
+		current->real_blocked = saved;
+	}
+	vcpu->run->flags = 0;
+
+	r = run_checked(vcpu);
+
+	publish_state(vcpu);
+	if (vcpu->sigset_active) {
+		sigprocmask(SIG_SETMASK, &saved, NULL);
+		sigemptyset(&current->real_blocked);
+	}
+	return r;
+}

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The window and the entry: what is loaded around a world switch, tags, and event injection.
+ *
+ * Everything here runs with interrupts off on the CPU that will enter, but for inject, want_window and
+ * the update functions, which only write the VMCB of a vCPU that its caller has locked.
+ * APM 2, 15.5 (VMRUN), 15.16 (ASID), 15.20 and 15.21 (events), 15.21.1 (V_TPR).
+ */
+#include <linux/percpu.h>
+#include <asm/msr-index.h>
+
+#include "svm.h"
+
+#define DR7_ENABLED	0xff
+
+static void debugregs_load(struct svm_vcpu *svm)
+{
+	const struct keel_vcpu *vcpu = &svm->vcpu;
+	bool debug = vcpu->guest_debug & KVM_GUESTDBG_USE_HW_BP;
+	const u64 *dr = debug ? vcpu->debug_dr : vcpu->st.dr;
+	u64 dr7 = debug ? vcpu->debug_dr7 : vcpu->st.dr7;
+	unsigned long host_dr7;
+
+	get_debugreg(host_dr7, 7);
+	svm->host_dr7 = host_dr7;
+	svm->host_dr_saved = dr7 & DR7_ENABLED;
+	if (!svm->host_dr_saved)
+		return;
+	get_debugreg(svm->host_dr[0], 0);
+	get_debugreg(svm->host_dr[1], 1);
+	get_debugreg(svm->host_dr[2], 2);
+	get_debugreg(svm->host_dr[3], 3);
+	/* The host's breakpoints must not fire on the guest's addresses between here and VMRUN. */
+	set_debugreg(0UL, 7);
+	set_debugreg(dr[0], 0);
+	set_debugreg(dr[1], 1);
+	set_debugreg(dr[2], 2);
+	set_debugreg(dr[3], 3);
+}
+
+/* #VMEXIT leaves DR7 disabled, whatever it was. */
+static void debugregs_restore(struct svm_vcpu *svm)
+{
+	if (svm->host_dr_saved) {
+		set_debugreg(svm->host_dr[0], 0);
+		set_debugreg(svm->host_dr[1], 1);
+		set_debugreg(svm->host_dr[2], 2);
+		set_debugreg(svm->host_dr[3], 3);
+		svm->host_dr_saved = false;
+	}
+	if (svm->host_dr7 & DR7_ENABLED)
+		set_debugreg(svm->host_dr7, 7);
+}
+
+void svm_window_open(struct keel_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	asm volatile("vmsave %0" : : "a" (this_cpu_read(svm_cpu.host_state_pa)) : "memory");
+	debugregs_load(svm);
+	if (svm_caps.rdtscp) {
+		svm->host_tsc_aux = keel_rdmsr(MSR_TSC_AUX);
+		if (svm->host_tsc_aux != vcpu->st.tsc_aux)
+			keel_wrmsr(MSR_TSC_AUX, vcpu->st.tsc_aux);
+	}
+	/* Another CPU may have run this VMCB since: nothing that it caches is clean here. */
+	svm->vmcb->control.clean = 0;
+}
+
+void svm_window_close(struct keel_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	if (svm_caps.rdtscp && svm->host_tsc_aux != vcpu->st.tsc_aux)
+		keel_wrmsr(MSR_TSC_AUX, svm->host_tsc_aux);
+	debugregs_restore(svm);
+}
+
+/*
+ * A tag of this CPU's own. Tags are handed out once; when they run out the generation rises and one
+ * flush makes all of them new.
+ */
+static void asid_update(struct svm_vcpu *svm)
+{
+	struct svm_cpu *sc = this_cpu_ptr(&svm_cpu);
+	struct vmcb_control *c = &svm->vmcb->control;
+	int cpu = smp_processor_id();
+	bool stale = svm->asid_cpu != cpu || svm->asid_generation != sc->asid_generation;
+
+	c->tlb_control = SVM_TLB_NOTHING;
+	if (likely(!stale && !svm->flush))
+		return;
+	if (!stale && svm_caps.flush_by_asid) {
+		c->tlb_control = SVM_TLB_FLUSH_ASID;
+		svm->flush = false;
+		return;
+	}
+	if (sc->next_asid >= svm_caps.nr_asid) {
+		sc->asid_generation++;
+		sc->next_asid = 1;
+		c->tlb_control = SVM_TLB_FLUSH_ALL;
+	}
+	c->asid = sc->next_asid++;
+	svm->asid_cpu = cpu;
+	svm->asid_generation = sc->asid_generation;
+	svm->flush = false;
+}
+
+/* An exit in the middle of an event's delivery: the core queues it again (15.20). */
+static void complete_events(struct svm_vcpu *svm)
+{
+	struct keel_vcpu *vcpu = &svm->vcpu;
+	struct vmcb_control *c = &svm->vmcb->control;
+	u32 info = c->exit_int_info;
+
+	if (unlikely(svm->iret_seen && vcpu->st.rip != svm->iret_rip)) {
+		svm->iret_seen = false;
+		svm->nmi_masked = false;
+		vcpu->ev.nmi.masked = false;
+		keel_request(KEEL_REQ_EVENT, vcpu);
+	}
+	vcpu->ev.exc.injected = false;
+	vcpu->ev.intr.injected = false;
+	vcpu->ev.nmi.injected = false;
+	c->event_inj = 0;
+	if (likely(!(info & SVM_EV_VALID)))
+		return;
+	/* INT n, INT3 and INTO have not moved RIP: the guest executes them again. */
+	if (SVM_EV_TYPE(info) == KEEL_EV_SOFT_INTR)
+		return;
+	if (SVM_EV_TYPE(info) == KEEL_EV_EXCEPTION &&
+	    ((info & SVM_EV_VECTOR) == X86_TRAP_BP || (info & SVM_EV_VECTOR) == X86_TRAP_OF))
+		return;
+	keel_requeue_event(vcpu, SVM_EV_TYPE(info), info & SVM_EV_VECTOR, info & SVM_EV_ERROR,
+			   c->exit_int_info_error);
+}
+
+static enum keel_exit_class classify(const struct vmcb_control *c)
+{
+	switch (c->exit_code) {
+	case SVM_EXIT_CPUID:
+	case SVM_EXIT_MSR:
+	case SVM_EXIT_HLT:
+	case SVM_EXIT_VINTR:
+	case SVM_EXIT_VMMCALL:
+	case SVM_EXIT_IRET:
+		return KEEL_EXIT_HOT;
+	case SVM_EXIT_IOIO:
+		return c->exit_info_1 & SVM_IO_STRING ? KEEL_EXIT_COLD : KEEL_EXIT_HOT;
+	default:
+		return KEEL_EXIT_COLD;
+	}
+}
+
+/* The instruction's length or bytes, where the hardware saves them (15.7.1, 15.8.4). */
+static void decode_assist(struct svm_vcpu *svm)
+{
+	struct keel_exit *exit = &svm->vcpu.exit;
+	struct vmcb_control *c = &svm->vmcb->control;
+	u64 len = c->next_rip - svm->vmcb->save.rip;
+
+	exit->insn_len = svm_caps.next_rip && c->next_rip && len <= 15 ? len : 0;
+	exit->nr_bytes = 0;
+	if (svm_caps.decode_assists && c->exit_code == SVM_EXIT_NPF) {
+		exit->nr_bytes = min_t(u8, c->nr_bytes & 0xf, sizeof(exit->bytes));
+		memcpy(exit->bytes, c->bytes, sizeof(exit->bytes));
+	}
+}
+
+/**
+ * svm_vcpu_enter() - one world switch
+ * @vcpu: the vCPU, inside its window
+ *
+ * Return: whether the exit may be handled inside the window
+ */
+enum keel_exit_class svm_vcpu_enter(struct keel_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct vmcb *vmcb = svm->vmcb;
+	struct keel_state *st = &vcpu->st;
+	bool step;
+
+	asid_update(svm);
+	vmcb->save.rax = st->gpr[KEEL_RAX];
+	vmcb->save.rsp = st->gpr[KEEL_RSP];
+	vmcb->save.rip = st->rip;
+	vmcb->save.rflags = st->rflags;
+	vmcb->save.dr6 = DR6_RESERVED;
+	step = svm->nmi_step || (vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP);
+	if (unlikely(step)) {
+		svm->step_rflags = st->rflags;
+		vmcb->save.rflags |= X86_EFLAGS_TF;
+	}
+	vmcb->control.clean = 0;
+	vmcb->control.exit_code = SVM_EXIT_INVALID;
+
+	svm_switch(svm->vmcb_pa, st->gpr, this_cpu_read(svm_cpu.host_state_pa));
+
+	st->gpr[KEEL_RAX] = vmcb->save.rax;
+	st->gpr[KEEL_RSP] = vmcb->save.rsp;
+	st->rip = vmcb->save.rip;
+	st->rflags = vmcb->save.rflags;
+	if (unlikely(step) && !(svm->step_rflags & X86_EFLAGS_TF))
+		st->rflags &= ~X86_EFLAGS_TF;
+	complete_events(svm);
+	decode_assist(svm);
+	return classify(&vmcb->control);
+}
+
+void svm_vcpu_inject(struct keel_vcpu *vcpu, const struct keel_event *ev)
+{
+	struct vmcb_control *c = &to_svm(vcpu)->vmcb->control;
+
+	c->event_inj = SVM_EV_VALID | ev->type << 8 | ev->vector | (ev->has_error ? SVM_EV_ERROR : 0);
+	c->event_inj_error = ev->error;
+}
+
+/* The core's .injected flags still stand: the event is given again at the next entry. */
+void svm_vcpu_cancel(struct keel_vcpu *vcpu)
+{
+	to_svm(vcpu)->vmcb->control.event_inj = 0;
+}
+
+/**
+ * svm_vcpu_want_window() - exit when the guest becomes able to take an interrupt or an NMI
+ * @vcpu: the vCPU, locked
+ * @windows: KEEL_WIN_*
+ *
+ * Interrupts: a virtual interrupt of the highest priority, whose delivery is intercepted. NMIs: while
+ * masked, the IRET intercept comes first; after it, or in an interrupt shadow, one instruction is stepped.
+ */
+void svm_vcpu_want_window(struct keel_vcpu *vcpu, u32 windows)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct vmcb_control *c = &svm->vmcb->control;
+
+	if ((windows ^ svm->windows) & KEEL_WIN_IRQ) {
+		bool on = windows & KEEL_WIN_IRQ;
+
+		c->int_ctl &= ~(SVM_INT_V_IRQ | SVM_INT_PRIO_MASK);
+		if (on)
+			c->int_ctl |= SVM_INT_V_IRQ | SVM_INT_PRIO(0xf);
+		c->int_vector = 0;
+		svm_intercept(svm->vmcb, SVM_ICPT_VINTR, on);
+	}
+	if (windows & KEEL_WIN_NMI && !svm->nmi_step && (svm->iret_seen || !svm->nmi_masked))
+		svm->nmi_step = true;
+	svm->windows = windows;
+}
+
+bool svm_nmi_blocked(struct keel_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	return svm->nmi_masked || (svm->vmcb->control.int_state & SVM_STATE_SHADOW);
+}
+
+void svm_vcpu_set_nmi_masked(struct keel_vcpu *vcpu, bool masked)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	svm->nmi_masked = masked;
+	svm->iret_seen = false;
+	svm_intercept(svm->vmcb, SVM_ICPT_IRET, masked);
+}
+
+void svm_vcpu_tlb_flush(struct keel_vcpu *vcpu)
+{
+	to_svm(vcpu)->flush = true;
+}
+
+void svm_vcpu_update_root(struct keel_vcpu *vcpu)
+{
+	to_svm(vcpu)->vmcb->control.n_cr3 = vcpu->vm->mmu.root;
+	to_svm(vcpu)->flush = true;
+}
+
+/*
+ * The guest reads and writes CR8 as V_TPR without an exit. Writes are intercepted only while a pending
+ * interrupt waits for the priority to drop (15.21.1).
+ */
+void svm_vcpu_update_tpr(struct keel_vcpu *vcpu, u8 tpr, int irr)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct vmcb_control *c = &svm->vmcb->control;
+
+	c->int_ctl = (c->int_ctl & ~SVM_INT_TPR) | (tpr & SVM_INT_TPR);
+	svm_intercept(svm->vmcb, SVM_ICPT_CR_WRITE + 8, irr >= 0 && irr >> 4 <= tpr);
+}
+
+u8 svm_vcpu_get_tpr(struct keel_vcpu *vcpu)
+{
+	return to_svm(vcpu)->vmcb->control.int_ctl & SVM_INT_TPR;
+}
+
+void svm_vcpu_set_tsc_offset(struct keel_vcpu *vcpu)
+{
+	to_svm(vcpu)->vmcb->control.tsc_offset = vcpu->tsc_offset;
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Exits of SVM: decode and hand to the core (APM 2, appendix C lists the codes).
+ *
+ * Each case of the switch ends in a core handler that says whether the instruction is retried or
+ * stepped over. A code that our intercepts exclude kills the VM with that code as the reason.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/kernel.h>
+
+#include "svm.h"
+
+static int exit_db(struct svm_vcpu *svm)
+{
+	struct keel_vcpu *vcpu = &svm->vcpu;
+	u64 dr6 = svm->vmcb->save.dr6 ^ DR6_RESERVED;
+
+	if (svm->nmi_step) {
+		svm->nmi_step = false;
+		keel_request(KEEL_REQ_EVENT, vcpu);
+		if (!(vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP) &&
+		    !(svm->step_rflags & X86_EFLAGS_TF)) {
+			dr6 &= ~DR_STEP;
+			if (!dr6)
+				return KEEL_RESUME;
+		}
+	}
+	return keel_exit_debug(vcpu, dr6, X86_TRAP_DB);
+}
+
+static int exit_exception(struct svm_vcpu *svm, u8 vector)
+{
+	struct keel_vcpu *vcpu = &svm->vcpu;
+
+	switch (vector) {
+	case X86_TRAP_DB:
+		return exit_db(svm);
+	case X86_TRAP_BP:
+		return keel_exit_debug(vcpu, 0, X86_TRAP_BP);
+	case X86_TRAP_UD:
+		return keel_exit_ud(vcpu);
+	case X86_TRAP_AC:
+		keel_inject_exception_err(vcpu, X86_TRAP_AC, 0);
+		return KEEL_RESUME;
+	case X86_TRAP_MC:
+		return KEEL_RESUME;	/* the host has handled it: svm_host_event() */
+	default:
+		return keel_exit_kill(vcpu, "exception exit that nobody asked for", SVM_EXIT_EXCEPTION + vector);
+	}
+}
+
+static int exit_ioio(struct svm_vcpu *svm)
+{
+	u64 info = svm->vmcb->control.exit_info_1;
+
+	return keel_exit_io(&svm->vcpu, info >> 16, SVM_IO_SIZE(info), info & SVM_IO_IN,
+			    info & SVM_IO_STRING);
+}
+
+/* Some of the bits of the error code are those of KEEL_ACC_* (15.25.6). */
+static int exit_npf(struct svm_vcpu *svm)
+{
+	const struct vmcb_control *c = &svm->vmcb->control;
+	u32 access = c->exit_info_1 & (KEEL_ACC_PRESENT | KEEL_ACC_WRITE | KEEL_ACC_USER | KEEL_ACC_EXEC);
+
+	if (c->exit_info_1 & SVM_NPF_TABLE)
+		access |= KEEL_ACC_TABLE;
+	return keel_exit_memory(&svm->vcpu, c->exit_info_2, access);
+}
+
+/* The intercept comes before the IRET executes; NMIs stay masked until it has. */
+static int exit_iret(struct svm_vcpu *svm)
+{
+	svm_intercept(svm->vmcb, SVM_ICPT_IRET, false);
+	svm->iret_seen = true;
+	svm->iret_rip = svm->vcpu.st.rip;
+	keel_request(KEEL_REQ_EVENT, &svm->vcpu);
+	return KEEL_RESUME;
+}
+
+static int exit_vintr(struct svm_vcpu *svm)
+{
+	svm_vcpu_want_window(&svm->vcpu, svm->windows & ~KEEL_WIN_IRQ);
+	keel_request(KEEL_REQ_EVENT, &svm->vcpu);
+	return KEEL_RESUME;
+}
+
+static int exit_rdpmc(struct svm_vcpu *svm)
+{
+	keel_inject_exception_err(&svm->vcpu, X86_TRAP_GP, 0);	/* no counter is offered */
+	return KEEL_RESUME;
+}
+
+/* APM 2, 15.14.3: the VMCB is undefined after a shutdown, so the vCPU is reset as by INIT. */
+static int exit_shutdown(struct svm_vcpu *svm)
+{
+	keel_vcpu_reset(&svm->vcpu, true);
+	return keel_exit_shutdown(&svm->vcpu);
+}
+
+/**
+ * svm_vcpu_handle_exit() - dispatch the exit of the last entry
+ * @vcpu: the vCPU, locked
+ *
+ * Return: KEEL_RESUME, KEEL_TO_USER or -errno
+ */
+int svm_vcpu_handle_exit(struct keel_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	u64 code = svm->vmcb->control.exit_code;
+
+	switch (code) {
+	case SVM_EXIT_CPUID:
+		return keel_exit_cpuid(vcpu);
+	case SVM_EXIT_MSR:
+		return svm->vmcb->control.exit_info_1 ? keel_exit_wrmsr(vcpu) : keel_exit_rdmsr(vcpu);
+	case SVM_EXIT_HLT:
+		return keel_exit_hlt(vcpu);
+	case SVM_EXIT_IOIO:
+		return exit_ioio(svm);
+	case SVM_EXIT_NPF:
+		return exit_npf(svm);
+	case SVM_EXIT_VINTR:
+		return exit_vintr(svm);
+	case SVM_EXIT_VMMCALL:
+		return keel_exit_hypercall(vcpu);
+	case SVM_EXIT_IRET:
+		return exit_iret(svm);
+	case SVM_EXIT_INTR:
+	case SVM_EXIT_NMI:
+	case SVM_EXIT_SMI:
+	case SVM_EXIT_INIT:
+		return KEEL_RESUME;	/* the host's: taken at STGI or when interrupts came on */
+	case SVM_EXIT_CR_READ + 0:
+	case SVM_EXIT_CR_WRITE + 0:
+	case SVM_EXIT_CR_WRITE + 4:
+	case SVM_EXIT_CR_WRITE + 8:
+	case SVM_EXIT_DR_READ ... SVM_EXIT_DR_READ + 15:
+	case SVM_EXIT_DR_WRITE ... SVM_EXIT_DR_WRITE + 15:
+		return keel_exit_emulate(vcpu);
+	case SVM_EXIT_EXCEPTION ... SVM_EXIT_EXCEPTION + 31:
+		return exit_exception(svm, code - SVM_EXIT_EXCEPTION);
+	case SVM_EXIT_XSETBV:
+		return keel_exit_xsetbv(vcpu);
+	case SVM_EXIT_RDPMC:
+		return exit_rdpmc(svm);
+	case SVM_EXIT_INVD:
+	case SVM_EXIT_WBINVD:
+	case SVM_EXIT_MONITOR:
+	case SVM_EXIT_MWAIT:
+	case SVM_EXIT_MWAIT_ARMED:
+		return keel_exit_skip(vcpu);
+	case SVM_EXIT_RSM:
+	case SVM_EXIT_INVLPGA:
+	case SVM_EXIT_VMRUN:
+	case SVM_EXIT_VMLOAD:
+	case SVM_EXIT_VMSAVE:
+	case SVM_EXIT_STGI:
+	case SVM_EXIT_CLGI:
+	case SVM_EXIT_SKINIT:
+	case SVM_EXIT_RDPRU:
+		keel_inject_exception(vcpu, X86_TRAP_UD);
+		return KEEL_RESUME;
+	case SVM_EXIT_TASK_SWITCH:
+		return keel_exit_task_switch(vcpu);
+	case SVM_EXIT_SHUTDOWN:
+		return exit_shutdown(svm);
+	case SVM_EXIT_INVALID:
+	case SVM_EXIT_BUSY:
+		return keel_exit_fail_entry(vcpu, code);
+	default:
+		return keel_exit_kill(vcpu, "unexpected exit code", code);
+	}
+}
+
+/**
+ * svm_host_event() - what the host must see before the window closes
+ * @vcpu: the vCPU, interrupts off
+ *
+ * NMIs and interrupts reach the host by themselves; an intercepted machine check has to be handed over.
+ */
+void svm_host_event(struct keel_vcpu *vcpu)
+{
+	if (unlikely(to_svm(vcpu)->vmcb->control.exit_code == SVM_EXIT_EXCEPTION + X86_TRAP_MC))
+		keel_host_machine_check();
+}
+
+void svm_vcpu_dump(struct keel_vcpu *vcpu)
+{
+	const struct vmcb *vmcb = to_svm(vcpu)->vmcb;
+	const struct vmcb_control *c = &vmcb->control;
+	const struct vmcb_save *s = &vmcb->save;
+
+	pr_info("vcpu %u: exit %#llx info %#llx %#llx int_info %#x inj %#x asid %u int_ctl %#x np %llu\n",
+		vcpu->id, c->exit_code, c->exit_info_1, c->exit_info_2, c->exit_int_info, c->event_inj,
+		c->asid, c->int_ctl, c->np_control);
+	pr_info("vcpu %u: rip %#llx rflags %#llx cr0 %#llx cr3 %#llx cr4 %#llx efer %#llx cpl %u\n",
+		vcpu->id, s->rip, s->rflags, s->cr0, s->cr3, s->cr4, s->efer, s->cpl);
+	pr_info("vcpu %u: cs %#x base %#llx limit %#x attr %#x ss %#x attr %#x tr %#x attr %#x\n",
+		vcpu->id, s->cs.selector, s->cs.base, s->cs.limit, s->cs.attr, s->ss.selector, s->ss.attr,
+		s->tr.selector, s->tr.attr);
+}

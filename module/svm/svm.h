@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the files of the SVM backend share. Manual: APM volume 2, chapter 15.
+ */
+#ifndef KEEL_SVM_SVM_H
+#define KEEL_SVM_SVM_H
+
+#include "../ops.h"
+#include "vmcb.h"
+
+/* What the CPU offers (CPUID 8000_000A) after the module parameters had their say. */
+struct svm_caps {
+	u32 nr_asid;
+	bool npt;
+	bool next_rip;		/* next sequential instruction pointer saved at intercepts */
+	bool flush_by_asid;
+	bool decode_assists;	/* MOV CR/DR operand, instruction bytes at faults */
+	bool pause_filter;
+	bool rdtscp;
+};
+
+/* Per CPU, touched only on that CPU with interrupts off. */
+struct svm_cpu {
+	bool enabled;
+	void *hsave;		/* page for VM_HSAVE_PA: written by VMRUN */
+	void *host_state;	/* page for VMSAVE of the host's FS, GS, TR, LDTR, syscall MSRs */
+	u64 host_state_pa;
+	u64 asid_generation;	/* starts at 1: 0 in a vCPU means "none yet" */
+	u32 next_asid;
+};
+
+struct svm_vcpu {
+	struct keel_vcpu vcpu;	/* first: ops.h */
+	struct vmcb *vmcb;
+	u64 vmcb_pa;
+	void *msrpm;		/* two pages, APM 2 15.11 */
+	u64 msrpm_pa;
+	int asid_cpu;		/* CPU whose tag space control.asid belongs to, -1 none */
+	u64 asid_generation;
+	bool flush;		/* drop this vCPU's translations before the next entry */
+	bool nmi_masked;	/* until the guest's IRET */
+	bool iret_seen;		/* the IRET intercept fired; masked until RIP leaves iret_rip */
+	bool nmi_step;		/* single-stepping over that IRET */
+	u64 iret_rip;
+	u64 step_rflags;	/* the guest's own RFLAGS at an entry that steps */
+	u64 cr0_hidden;		/* CR0.CD and NW that the hardware does not get to see */
+	u32 windows;		/* KEEL_WIN_* asked for */
+	u64 host_tsc_aux;
+	u64 host_dr[4], host_dr6, host_dr7;
+	bool host_dr_saved;
+};
+
+static inline struct svm_vcpu *to_svm(struct keel_vcpu *vcpu)
+{
+	return container_of(vcpu, struct svm_vcpu, vcpu);
+}
+
+static inline void svm_intercept(struct vmcb *vmcb, unsigned int bit, bool on)
+{
+	u32 mask = BIT(bit % 32);
+
+	if (on)
+		vmcb->control.intercept[bit / 32] |= mask;
+	else
+		vmcb->control.intercept[bit / 32] &= ~mask;
+}
+
+extern struct svm_caps svm_caps;		/* caps.c, set at load */
+DECLARE_PER_CPU(struct svm_cpu, svm_cpu);	/* init.c */
+extern const struct keel_pte_format svm_pte_format;	/* caps.c */
+
+/* caps.c */
+int svm_caps_probe(void);
+void svm_feature_mask(struct kvm_cpuid_entry2 *entry);
+
+/* vmcb.c */
+int svm_vmcb_module_init(void);
+void svm_vmcb_module_exit(void);
+int svm_vcpu_create(struct keel_vcpu *vcpu);
+void svm_vcpu_destroy(struct keel_vcpu *vcpu);
+void svm_vcpu_reset(struct keel_vcpu *vcpu, bool init);
+void svm_update_intercepts(struct keel_vcpu *vcpu);
+
+/* state.c */
+void svm_get_state(struct keel_vcpu *vcpu, u32 mask);
+void svm_set_state(struct keel_vcpu *vcpu, u32 mask);
+
+/* switch.S */
+void svm_switch(u64 vmcb_pa, u64 *gpr, u64 host_state_pa);
+
+/* enter.c */
+void svm_window_open(struct keel_vcpu *vcpu);
+void svm_window_close(struct keel_vcpu *vcpu);
+enum keel_exit_class svm_vcpu_enter(struct keel_vcpu *vcpu);
+void svm_vcpu_inject(struct keel_vcpu *vcpu, const struct keel_event *ev);
+void svm_vcpu_cancel(struct keel_vcpu *vcpu);
+void svm_vcpu_want_window(struct keel_vcpu *vcpu, u32 windows);
+bool svm_nmi_blocked(struct keel_vcpu *vcpu);
+void svm_vcpu_set_nmi_masked(struct keel_vcpu *vcpu, bool masked);
+void svm_vcpu_tlb_flush(struct keel_vcpu *vcpu);
+void svm_vcpu_update_root(struct keel_vcpu *vcpu);
+void svm_vcpu_update_tpr(struct keel_vcpu *vcpu, u8 tpr, int irr);
+u8 svm_vcpu_get_tpr(struct keel_vcpu *vcpu);
+void svm_vcpu_set_tsc_offset(struct keel_vcpu *vcpu);
+
+/* exit.c */
+int svm_vcpu_handle_exit(struct keel_vcpu *vcpu);
+void svm_host_event(struct keel_vcpu *vcpu);
+void svm_vcpu_dump(struct keel_vcpu *vcpu);
+
+#endif /* KEEL_SVM_SVM_H */

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The world switch of SVM (APM 2, 15.5).
+ *
+ * The GPRs but RAX and RSP are ours to switch; those two, RIP and RFLAGS live in the VMCB. VMRUN and
+ * #VMEXIT leave FS, GS, TR, LDTR and the syscall MSRs alone: VMLOAD and VMSAVE switch them, from the VMCB
+ * and to a page that svm_window_open() filled with the host's.
+ *
+ * Interrupts: GIF is clear from CLGI to STGI, so nothing reaches the host in between. RFLAGS.IF is set
+ * across VMRUN because with V_INTR_MASKING the host's IF, not the guest's, gates physical interrupts.
+ *
+ * VMRUN faults only without EFER.SVME, and then with the guest's GS base in place, where no exception can
+ * be handled: run.c checks keel_hw_on with interrupts off, and SVME is only cleared by an IPI.
+ *
+ * The return stack buffer is refilled only after the host's GS base is back: newer kernels touch a
+ * per-CPU variable there.
+ */
+#include <linux/linkage.h>
+#include <asm/nospec-branch.h>
+
+#define GPR(n) (8 * (n))
+
+.text
+
+/* void svm_switch(u64 vmcb_pa %rdi, u64 *gpr %rsi, u64 host_state_pa %rdx) */
+SYM_FUNC_START(svm_switch)
+	push	%rbp
+	push	%r15
+	push	%r14
+	push	%r13
+	push	%r12
+	push	%rbx
+	push	%rdx			/* 16(%rsp) once both below are pushed */
+	push	%rsi			/*  8(%rsp) */
+	push	%rdi			/*  0(%rsp) */
+	mov	%rdi, %rax
+
+	mov	GPR(1)(%rsi), %rcx
+	mov	GPR(2)(%rsi), %rdx
+	mov	GPR(3)(%rsi), %rbx
+	mov	GPR(5)(%rsi), %rbp
+	mov	GPR(7)(%rsi), %rdi
+	mov	GPR(8)(%rsi), %r8
+	mov	GPR(9)(%rsi), %r9
+	mov	GPR(10)(%rsi), %r10
+	mov	GPR(11)(%rsi), %r11
+	mov	GPR(12)(%rsi), %r12
+	mov	GPR(13)(%rsi), %r13
+	mov	GPR(14)(%rsi), %r14
+	mov	GPR(15)(%rsi), %r15
+	mov	GPR(6)(%rsi), %rsi
+
+	clgi
+	sti
+	vmload	%rax
+	vmrun	%rax
+	mov	(%rsp), %rax
+	vmsave	%rax
+	cli
+
+	mov	8(%rsp), %rax
+	mov	%rcx, GPR(1)(%rax)
+	mov	%rdx, GPR(2)(%rax)
+	mov	%rbx, GPR(3)(%rax)
+	mov	%rbp, GPR(5)(%rax)
+	mov	%rsi, GPR(6)(%rax)
+	mov	%rdi, GPR(7)(%rax)
+	mov	%r8, GPR(8)(%rax)
+	mov	%r9, GPR(9)(%rax)
+	mov	%r10, GPR(10)(%rax)
+	mov	%r11, GPR(11)(%rax)
+	mov	%r12, GPR(12)(%rax)
+	mov	%r13, GPR(13)(%rax)
+	mov	%r14, GPR(14)(%rax)
+	mov	%r15, GPR(15)(%rax)
+
+	mov	16(%rsp), %rax
+	vmload	%rax
+	stgi
+
+	FILL_RETURN_BUFFER %rax, RSB_CLEAR_LOOPS, X86_FEATURE_RETPOLINE
+
+	/* No guest value survives in a register that a mispredicted path could use as an address. */
+	xor	%ecx, %ecx
+	xor	%edx, %edx
+	xor	%esi, %esi
+	xor	%edi, %edi
+	xor	%ebp, %ebp
+	xor	%ebx, %ebx
+	xor	%r8d, %r8d
+	xor	%r9d, %r9d
+	xor	%r10d, %r10d
+	xor	%r11d, %r11d
+	xor	%r12d, %r12d
+	xor	%r13d, %r13d
+	xor	%r14d, %r14d
+	xor	%r15d, %r15d
+
+	add	$24, %rsp
+	pop	%rbx
+	pop	%r12
+	pop	%r13
+	pop	%r14
+	pop	%r15
+	pop	%rbp
+	RET
+SYM_FUNC_END(svm_switch)

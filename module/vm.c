@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The VM: its file descriptor, its lifetime, its ioctls.
+ *
+ * A VM lives as long as its own fd or one of its vCPU fds is open. Only the address space that made it
+ * may drive it. vm->lock guards creation of vCPUs and irqchips; see keel.h for the order.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/anon_inodes.h>
+#include <linux/fs.h>
+#include <linux/module.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "ops.h"
+
+struct keel_vm *keel_vm_get(struct keel_vm *vm)
+{
+	refcount_inc(&vm->refs);
+	return vm;
+}
+
+/* Every fd is closed: no thread runs a vCPU, no ioctl is under way. */
+static void vm_destroy(struct keel_vm *vm)
+{
+	int i;
+
+	keel_notifier_unregister(vm);
+	keel_irqchip_destroy(vm);
+	for (i = 0; i < vm->nr_vcpus; i++)
+		keel_vcpu_destroy(vm->vcpus[i]);
+	keel_mmu_vm_destroy(vm);
+	keel_memslots_destroy(vm);
+	cleanup_srcu_struct(&vm->srcu);
+	mmdrop(vm->mm);
+	kvfree(vm);
+	keel_hw_put();
+}
+
+/**
+ * keel_vm_put() - drop a reference; the last one frees the VM
+ * @vm: the VM
+ */
+void keel_vm_put(struct keel_vm *vm)
+{
+	if (refcount_dec_and_test(&vm->refs))
+		vm_destroy(vm);
+}
+
+static struct keel_vm *vm_create(void)
+{
+	struct keel_vm *vm = kvzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
+	int r = -ENOMEM;
+
+	if (!vm)
+		return ERR_PTR(-ENOMEM);
+	refcount_set(&vm->refs, 1);
+	mutex_init(&vm->lock);
+	mutex_init(&vm->slots_lock);
+	raw_spin_lock_init(&vm->tsc_lock);
+	INIT_LIST_HEAD(&vm->io_ranges[KEEL_PIO_BUS]);
+	INIT_LIST_HEAD(&vm->io_ranges[KEEL_MMIO_BUS]);
+	vm->mm = current->mm;
+	mmgrab(vm->mm);
+	if (init_srcu_struct(&vm->srcu))
+		goto fail;
+	r = keel_memslots_init(vm);
+	if (r)
+		goto fail_srcu;
+	r = keel_hw_get();
+	if (r)
+		goto fail_slots;
+	r = keel_mmu_vm_init(vm);
+	if (r)
+		goto fail_hw;
+	r = keel_notifier_register(vm);
+	if (r)
+		goto fail_mmu;
+	return vm;
+
+fail_mmu:
+	keel_mmu_vm_destroy(vm);
+fail_hw:
+	keel_hw_put();
+fail_slots:
+	keel_memslots_destroy(vm);
+fail_srcu:
+	cleanup_srcu_struct(&vm->srcu);
+fail:
+	mmdrop(vm->mm);
+	kvfree(vm);
+	return ERR_PTR(r);
+}
+
+/**
+ * keel_vm_kill() - end a VM: the first reason wins, every vCPU leaves the guest
+ * @vm: the VM
+ * @reason: constant string
+ */
+void keel_vm_kill(struct keel_vm *vm, const char *reason)
+{
+	if (cmpxchg(&vm->dead, NULL, reason))
+		return;
+	pr_info("VM of pid %d killed: %s\n", task_tgid_nr(current), reason);
+	keel_vm_request_all(vm, KEEL_REQ_DEAD, false);
+}
+
+static void ipi_ack(void *unused)
+{
+}
+
+/**
+ * keel_vm_request_all() - make a request of every vCPU
+ * @vm: the VM
+ * @req: the request
+ * @wait: return only when no vCPU is in guest mode as it was before the request
+ *
+ * Context: preemptible or under a spinlock, interrupts on.
+ */
+void keel_vm_request_all(struct keel_vm *vm, enum keel_req req, bool wait)
+{
+	struct keel_vcpu *vcpu;
+	int i, cpu;
+
+	keel_for_each_vcpu(i, vcpu, vm) {
+		keel_request(req, vcpu);
+		if (!wait) {
+			keel_vcpu_kick(vcpu);
+			continue;
+		}
+		smp_mb();	/* the request before the mode: pairs with run_inner() */
+		if (smp_load_acquire(&vcpu->mode) == KEEL_OUTSIDE)
+			continue;
+		/* The interrupt is taken only after the exit, with interrupts on: then it has left. */
+		cpu = READ_ONCE(vcpu->cpu);
+		smp_call_function_single(cpu, ipi_ack, NULL, 1);
+	}
+}
+
+/**
+ * keel_vcpu_by_id() - find a vCPU
+ * @vm: the VM
+ * @id: the client's id
+ *
+ * Return: the vCPU or NULL
+ */
+struct keel_vcpu *keel_vcpu_by_id(struct keel_vm *vm, u32 id)
+{
+	struct keel_vcpu *vcpu;
+	int i;
+
+	keel_for_each_vcpu(i, vcpu, vm)
+		if (vcpu->id == id)
+			return vcpu;
+	return NULL;
+}
+
+static long set_memory_region(struct keel_vm *vm, const void __user *uarg)
+{
+	struct kvm_userspace_memory_region mem;
+
+	if (copy_from_user(&mem, uarg, sizeof(mem)))
+		return -EFAULT;
+	return keel_set_memory_region(vm, &mem);
+}
+
+static long get_dirty_log(struct keel_vm *vm, const void __user *uarg)
+{
+	struct kvm_dirty_log log;
+
+	if (copy_from_user(&log, uarg, sizeof(log)))
+		return -EFAULT;
+	return keel_get_dirty_log(vm, &log);
+}
+
+/* Intel's real-mode helpers live at these addresses; the check is KVM's. */
+static long set_tss_addr(struct keel_vm *vm, unsigned long addr)
+{
+	if (addr > (u32)(-3 * PAGE_SIZE))
+		return -EINVAL;
+	vm->tss_addr = addr;
+	return 0;
+}
+
+static long set_identity_map_addr(struct keel_vm *vm, const u64 __user *uarg)
+{
+	u64 addr;
+	long r = 0;
+
+	if (copy_from_user(&addr, uarg, sizeof(addr)))
+		return -EFAULT;
+	mutex_lock(&vm->lock);
+	if (vm->nr_created)
+		r = -EINVAL;
+	else
+		vm->identity_addr = addr;
+	mutex_unlock(&vm->lock);
+	return r;
+}
+
+static long set_boot_cpu_id(struct keel_vm *vm, unsigned long id)
+{
+	long r = 0;
+
+	mutex_lock(&vm->lock);
+	if (vm->nr_created)
+		r = -EBUSY;
+	else
+		vm->bsp_id = id;
+	mutex_unlock(&vm->lock);
+	return r;
+}
+
+static long enable_cap(struct keel_vm *vm, const void __user *uarg)
+{
+	struct kvm_enable_cap cap;
+
+	if (copy_from_user(&cap, uarg, sizeof(cap)))
+		return -EFAULT;
+	if (cap.flags)
+		return -EINVAL;
+	switch (cap.cap) {
+	case KVM_CAP_EXIT_ON_EMULATION_FAILURE:
+		if (cap.args[0] & ~1ULL)
+			return -EINVAL;
+		vm->exit_on_emulation_error = cap.args[0];
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct keel_vm *vm = file->private_data;
+	void __user *uarg = (void __user *)arg;
+
+	if (vm->mm != current->mm)
+		return -EIO;
+	switch (cmd) {
+	case KVM_CREATE_VCPU:
+		return keel_vcpu_create_fd(vm, arg);
+	case KVM_CHECK_EXTENSION:
+		return keel_check_extension(vm, arg);
+	case KVM_ENABLE_CAP:
+		return enable_cap(vm, uarg);
+	case KVM_SET_USER_MEMORY_REGION:
+		return set_memory_region(vm, uarg);
+	case KVM_GET_DIRTY_LOG:
+		return get_dirty_log(vm, uarg);
+	case KVM_SET_TSS_ADDR:
+		return set_tss_addr(vm, arg);
+	case KVM_SET_IDENTITY_MAP_ADDR:
+		return set_identity_map_addr(vm, uarg);
+	case KVM_SET_BOOT_CPU_ID:
+		return set_boot_cpu_id(vm, arg);
+	default:
+		return keel_irqchip_ioctl(vm, cmd, uarg);
+	}
+}
+
+static int vm_release(struct inode *inode, struct file *file)
+{
+	keel_vm_put(file->private_data);
+	return 0;
+}
+
+static const struct file_operations vm_fops = {
+	.owner = THIS_MODULE,
+	.unlocked_ioctl = vm_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+	.release = vm_release,
+	.llseek = noop_llseek,
+};
+
+/**
+ * keel_vm_create_fd() - KVM_CREATE_VM
+ * @type: 0, the only machine type
+ *
+ * Return: a file descriptor; -EINVAL; -EBUSY another hypervisor is active; -ENOMEM; -EMFILE
+ */
+int keel_vm_create_fd(unsigned long type)
+{
+	struct keel_vm *vm;
+	int fd;
+
+	if (type)
+		return -EINVAL;
+	vm = vm_create();
+	if (IS_ERR(vm))
+		return PTR_ERR(vm);
+	fd = anon_inode_getfd("keel-vm", &vm_fops, vm, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		keel_vm_put(vm);
+	return fd;
+}

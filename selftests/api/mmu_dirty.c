@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The dirty log (KVM API documentation, section 4.8): exactly the pages written since the last call are in it,
+ * and none is ever lost, whoever writes and however the memory is mapped.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "kselftest_harness.h"
+#include "guest.h"
+
+#define MB		0x100000
+#define SLOT		5
+#define GPA		0x40000000UL
+#define SIZE		(8 * MB)
+#define PAGES		(SIZE / PAGE_SIZE)
+#define WORDS		(PAGES / 64)
+#define COPY_NS		3000000000ULL
+
+/* rcx writes from rdi on, rsi bytes apart, of the 64-bit value rbx; al zero: reads instead. */
+GUEST(stride, 64,
+      "1: test %al, %al\n"
+      "jz 2f\n"
+      "mov %rbx, (%rdi)\n"
+      "2: mov (%rdi), %rdx\n"
+      "add %rsi, %rdi\n"
+      "dec %rcx\n"
+      "jnz 1b\n"
+      G_SYNC);
+
+/* Bytes from a port into memory at rdi. */
+GUEST(ins, 64,
+      "mov $0x77, %edx\n"
+      "mov $8, %ecx\n"
+      "cld\n"
+      "rep insb\n"
+      G_SYNC);
+
+/* Writes to pseudo-random pages for ever: rbx counts, r12 is the seed, rdi the base. */
+GUEST(scatter, 64,
+      "1: imul $1103515245, %r12d, %r12d\n"
+      "add $12345, %r12d\n"
+      "mov %r12d, %eax\n"
+      "shr $8, %eax\n"
+      "and $" STR(SIZE - 1) ", %eax\n"
+      "and $-8, %eax\n"
+      "inc %rbx\n"
+      "mov %rbx, (%rdi, %rax)\n"
+      "test $0xfff, %rbx\n"
+      "jnz 1b\n"
+      G_SYNC
+      "jmp 1b\n");
+
+FIXTURE(dirty) {
+	struct guest g;
+	uint8_t *area, *data;
+	uint64_t log[WORDS];
+};
+
+FIXTURE_VARIANT(dirty) {
+	int advice;
+};
+
+FIXTURE_VARIANT_ADD(dirty, small) { .advice = MADV_NOHUGEPAGE };
+FIXTURE_VARIANT_ADD(dirty, large) { .advice = MADV_HUGEPAGE };
+
+FIXTURE_SETUP(dirty)
+{
+	guest_create(&self->g, 0);
+	self->area = mem_alloc(SIZE + 2 * MB);
+	self->data = (uint8_t *)(((uintptr_t)self->area + 2 * MB - 1) & ~(2 * MB - 1));
+	ASSERT_EQ(0, madvise(self->data, SIZE, variant->advice));
+	memset(self->data, 0, SIZE);
+	ASSERT_EQ(0, vm_set_slot(self->g.vm, SLOT, 0, GPA, SIZE, self->data));
+}
+
+FIXTURE_TEARDOWN(dirty)
+{
+	guest_destroy(&self->g);
+	munmap(self->area, SIZE + 2 * MB);
+}
+
+static long get_log(int vm, uint32_t slot, void *bitmap)
+{
+	struct kvm_dirty_log log = { .slot = slot, .dirty_bitmap = bitmap };
+
+	return vm_ioctl(vm, KVM_GET_DIRTY_LOG, &log);
+}
+
+static long set_logging(struct guest *g, uint8_t *data, bool on)
+{
+	return vm_set_slot(g->vm, SLOT, on ? KVM_MEM_LOG_DIRTY_PAGES : 0, GPA, SIZE, data);
+}
+
+static unsigned int nr_set(const uint64_t *log)
+{
+	unsigned int i, n = 0;
+
+	for (i = 0; i < WORDS; i++)
+		n += __builtin_popcountll(log[i]);
+	return n;
+}
+
+static bool is_set(const uint64_t *log, unsigned int page)
+{
+	return log[page / 64] >> page % 64 & 1;
+}
+
+static void run_stride(struct __test_metadata *_metadata, struct guest *g, bool write, unsigned int first,
+		       unsigned int step, unsigned int count)
+{
+	struct kvm_regs r = {
+		.rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rax = write, .rbx = 0xabcd,
+		.rdi = GPA + first * PAGE_SIZE, .rsi = step * PAGE_SIZE, .rcx = count,
+	};
+
+	guest_start(g, MODE_LONG, BLOB(stride));
+	vcpu_set_regs(&g->cpu, &r);
+	ASSERT_PORT(PORT_SYNC, g);
+}
+
+TEST_F(dirty, exact)
+{
+	struct guest *g = &self->g;
+	unsigned int i;
+
+	/* Everything mapped writable first, so that the start of logging has something to take away. */
+	run_stride(_metadata, g, true, 0, 1, PAGES);
+	EXPECT_EQ(-ENOENT, get_log(g->vm, SLOT, self->log));
+	ASSERT_EQ(0, set_logging(g, self->data, true));
+	memset(self->log, 0xff, sizeof(self->log));
+	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
+	EXPECT_EQ(0, nr_set(self->log));
+
+	run_stride(_metadata, g, false, 0, 1, PAGES);
+	run_stride(_metadata, g, true, 7, 64 + 1, 20);
+	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
+	EXPECT_EQ(20, nr_set(self->log));
+	for (i = 0; i < 20; i++)
+		EXPECT_TRUE(is_set(self->log, 7 + i * 65));
+
+	/* The same pages again, and nothing else. */
+	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
+	EXPECT_EQ(0, nr_set(self->log));
+	run_stride(_metadata, g, true, 7, 64 + 1, 20);
+	run_stride(_metadata, g, true, 0, 511, 5);
+	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
+	EXPECT_EQ(25, nr_set(self->log));
+
+	/* A log that is stopped is gone; one that starts again starts empty. */
+	run_stride(_metadata, g, true, 3, 1, 1);
+	ASSERT_EQ(0, set_logging(g, self->data, false));
+	EXPECT_EQ(-ENOENT, get_log(g->vm, SLOT, self->log));
+	run_stride(_metadata, g, true, 0, 1, PAGES);
+	ASSERT_EQ(0, set_logging(g, self->data, true));
+	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
+	EXPECT_EQ(0, nr_set(self->log));
+}
+
+TEST_F(dirty, errors)
+{
+	struct guest *g = &self->g;
+
+	ASSERT_EQ(0, set_logging(g, self->data, true));
+	EXPECT_EQ(-EINVAL, get_log(g->vm, 0xffff, self->log));
+	EXPECT_EQ(-EINVAL, get_log(g->vm, 0xffff0000 | SLOT, self->log));
+	EXPECT_EQ(-ENOENT, get_log(g->vm, SLOT + 1, self->log));
+	EXPECT_EQ(-ENOENT, get_log(g->vm, 0, self->log));
+	EXPECT_EQ(-EFAULT, get_log(g->vm, SLOT, BAD_PTR));
+	EXPECT_EQ(-EFAULT, vm_ioctl(g->vm, KVM_GET_DIRTY_LOG, BAD_PTR));
+}
+
+/* The slot moves and its log with it. */
+TEST_F(dirty, move)
+{
+	struct guest *g = &self->g;
+
+	ASSERT_EQ(0, set_logging(g, self->data, true));
+	run_stride(_metadata, g, true, 9, 1, 1);
+	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, KVM_MEM_LOG_DIRTY_PAGES, GPA + SIZE, SIZE, self->data));
+	run_stride(_metadata, g, true, PAGES + 11, 1, 1);
+	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
+	EXPECT_EQ(2, nr_set(self->log));
+	EXPECT_TRUE(is_set(self->log, 9));
+	EXPECT_TRUE(is_set(self->log, 11));
+}
+
+/* Memory that the kernel writes for the guest: string input across a page boundary. */
+TEST_F(dirty, string_input)
+{
+	struct guest *g = &self->g;
+	struct kvm_run *run = g->cpu.run;
+	struct kvm_regs r = { .rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rdi = GPA + 17 * PAGE_SIZE - 4 };
+
+	ASSERT_EQ(0, set_logging(g, self->data, true));
+	guest_start(g, MODE_LONG, BLOB(ins));
+	vcpu_set_regs(&g->cpu, &r);
+	while (guest_run(g) == KVM_EXIT_IO && run->io.direction == KVM_EXIT_IO_IN)
+		memset((uint8_t *)run + run->io.data_offset, 0x5a, run->io.count);
+	ASSERT_TRUE(guest_at_port(g, PORT_SYNC));
+	EXPECT_EQ(0x5a, self->data[17 * PAGE_SIZE + 3]);
+	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
+	EXPECT_EQ(2, nr_set(self->log));
+	EXPECT_TRUE(is_set(self->log, 16));
+	EXPECT_TRUE(is_set(self->log, 17));
+}
+
+struct writer {
+	struct vcpu *cpu;
+	volatile bool stop;
+	bool good;
+	unsigned long rounds;
+};
+
+static void *writer_main(void *arg)
+{
+	struct writer *w = arg;
+
+	for (w->good = true; w->good && !w->stop; w->rounds++)
+		w->good = !vcpu_run(w->cpu) && w->cpu->run->exit_reason == KVM_EXIT_IO;
+	return NULL;
+}
+
+static bool copy_round(struct guest *g, const uint8_t *data, uint8_t *copy, uint64_t *log, unsigned long *pages)
+{
+	unsigned int i;
+
+	if (get_log(g->vm, SLOT, log))
+		return false;
+	for (i = 0; i < PAGES; i++) {
+		if (!is_set(log, i))
+			continue;
+		memcpy(copy + i * PAGE_SIZE, data + i * PAGE_SIZE, PAGE_SIZE);
+		++*pages;
+	}
+	return true;
+}
+
+/* What migration does: copy what the log says while the guest writes; after the last round all is equal. */
+TEST_F(dirty, copy_while_running)
+{
+	struct guest *g = &self->g;
+	struct writer w = { .cpu = &g->cpu };
+	struct kvm_regs r = { .rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rdi = GPA, .r12 = 4711 };
+	uint64_t end = ns_now() + COPY_NS;
+	uint8_t *copy = calloc(1, SIZE);
+	unsigned long pages = 0, rounds;
+	pthread_t thread;
+
+	guest_start(g, MODE_LONG, BLOB(scatter));
+	vcpu_set_regs(&g->cpu, &r);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, writer_main, &w));
+	usleep(100000);
+	ASSERT_EQ(0, set_logging(g, self->data, true));
+	memcpy(copy, self->data, SIZE);
+	for (rounds = 0; ns_now() < end; rounds++) {
+		ASSERT_TRUE(copy_round(g, self->data, copy, self->log, &pages));
+		/* A slot that goes through all its states meanwhile, beside the one that counts. */
+		if (rounds % 16 == 0) {
+			ASSERT_EQ(0, vm_set_slot(g->vm, 6, 0, GPA + 4 * SIZE, SIZE, self->data));
+			ASSERT_EQ(0, vm_set_slot(g->vm, 6, 0, GPA + 6 * SIZE, SIZE, self->data));
+			ASSERT_EQ(0, vm_set_slot(g->vm, 6, 0, 0, 0, NULL));
+		}
+	}
+	w.stop = true;
+	pthread_join(thread, NULL);
+	ASSERT_TRUE(w.good);
+	ASSERT_TRUE(copy_round(g, self->data, copy, self->log, &pages));
+	EXPECT_EQ(0, memcmp(copy, self->data, SIZE));
+	EXPECT_LT(0, pages);
+	TH_LOG("%lu rounds, %lu pages, %lu exits", rounds, pages, w.rounds);
+	free(copy);
+}
+
+TEST_HARNESS_MAIN

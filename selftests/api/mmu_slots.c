@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Slots that change while vCPUs run: the ioctl comes back soon even from a guest that never exits, and what was
+ * deleted or moved away is never seen again once it has.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "kselftest_harness.h"
+#include "guest.h"
+
+#define MB		0x100000
+#define SLOT		5
+#define GPA		0x40000000UL
+#define SIZE		(4 * MB)
+#define RUN_NS		3000000000ULL
+#define GOOD		0x600d600dULL
+#define POISON		0xbadbadULL
+#define ABSENT		0xab5e27ULL	/* what the client answers for the hole */
+
+/* Never exits until the client lets it go by writing to the word at GUEST_DATA. */
+GUEST(spin, 64,
+      "1: pause\n"
+      "cmpl $0, " STR(GUEST_DATA) "\n"
+      "je 1b\n"
+      G_DONE);
+
+/* Reads a word of each 4 KiB page at rdi, in turn: only two values may come. The count goes to r8. */
+GUEST(look, 64,
+      "1: mov %rdi, %rsi\n"
+      "mov $" STR(SIZE) " >> 12, %ecx\n"
+      "2: mov (%rsi), %rax\n"
+      "inc %r8\n"
+      "cmp %rbx, %rax\n"
+      "je 3f\n"
+      "cmp %rbp, %rax\n"
+      "jne 4f\n"
+      "inc %r9\n"
+      "3: add $4096, %rsi\n"
+      "dec %ecx\n"
+      "jnz 2b\n"
+      "cmpl $0, " STR(GUEST_DATA) "\n"
+      "je 1b\n"
+      G_DONE
+      "4: " G_SYNC "jmp 4b\n");
+
+FIXTURE(slots) {
+	struct guest g;
+	uint8_t *area, *data;
+	pthread_t thread;
+};
+
+FIXTURE_SETUP(slots)
+{
+	guest_create(&self->g, 0);
+	self->area = mem_alloc(SIZE + 2 * MB);
+	self->data = (uint8_t *)(((uintptr_t)self->area + 2 * MB - 1) & ~(2 * MB - 1));
+	madvise(self->data, SIZE, MADV_HUGEPAGE);
+}
+
+FIXTURE_TEARDOWN(slots)
+{
+	guest_destroy(&self->g);
+	munmap(self->area, SIZE + 2 * MB);
+}
+
+static void *run_main(void *arg)
+{
+	struct guest *g = arg;
+	struct kvm_run *run = g->cpu.run;
+	const uint64_t absent = ABSENT;
+
+	for (;;) {
+		if (guest_run(g) != KVM_EXIT_MMIO)
+			return NULL;
+		if (run->mmio.is_write || run->mmio.len != 8)
+			return NULL;
+		memcpy(run->mmio.data, &absent, 8);
+	}
+}
+
+static void fill(uint8_t *data, uint64_t val)
+{
+	unsigned long i;
+
+	for (i = 0; i < SIZE; i += PAGE_SIZE)
+		*(volatile uint64_t *)(data + i) = val;
+}
+
+static void let_go(struct guest *g)
+{
+	*(volatile uint32_t *)(g->mem + GUEST_DATA) = 1;
+}
+
+TEST_F(slots, beside_a_spinning_vcpu)
+{
+	struct guest *g = &self->g;
+	uint64_t start, worst = 0, sum = 0, ns;
+	int i;
+
+	guest_start(g, MODE_LONG, BLOB(spin));
+	*(uint32_t *)(g->mem + GUEST_DATA) = 0;
+	ASSERT_EQ(0, pthread_create(&self->thread, NULL, run_main, g));
+	usleep(100000);
+	for (i = 0; i < 50; i++) {
+		start = ns_now();
+		ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, 0, GPA, SIZE, self->data));
+		ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, 0, GPA + SIZE, SIZE, self->data));
+		ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, 0, 0, 0, NULL));
+		ns = ns_now() - start;
+		worst = ns > worst ? ns : worst;
+		sum += ns;
+	}
+	let_go(g);
+	pthread_join(self->thread, NULL);
+	EXPECT_TRUE(guest_at_port(g, PORT_DONE)) {
+		guest_dump(g);
+	}
+	EXPECT_LT(worst, 5000000000ULL);
+	TH_LOG("create, move and delete: %lu us, %lu us at worst", sum / 50000, worst / 1000);
+}
+
+static void change_under_reader(struct __test_metadata *_metadata, struct guest *g, pthread_t *thread,
+				uint8_t *data, bool move)
+{
+	uint64_t end = ns_now() + RUN_NS;
+	struct kvm_regs r = {
+		.rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rdi = GPA, .rbx = GOOD, .rbp = ABSENT,
+	};
+	unsigned long rounds;
+
+	guest_start(g, MODE_LONG, BLOB(look));
+	*(uint32_t *)(g->mem + GUEST_DATA) = 0;
+	vcpu_set_regs(&g->cpu, &r);
+	fill(data, GOOD);
+	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, 0, GPA, SIZE, data));
+	ASSERT_EQ(0, pthread_create(thread, NULL, run_main, g));
+	for (rounds = 0; ns_now() < end; rounds++) {
+		ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, 0, GPA + SIZE, move ? SIZE : 0, data));
+		/* The client's own again: the guest must not see it. */
+		fill(data, POISON);
+		usleep(rounds % 5 * 200);
+		fill(data, GOOD);
+		ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, 0, GPA, SIZE, data));
+		usleep(rounds % 3 * 500);
+	}
+	let_go(g);
+	pthread_join(*thread, NULL);
+	r = vcpu_regs(&g->cpu);
+	EXPECT_TRUE(guest_at_port(g, PORT_DONE)) {
+		guest_dump(g);
+		TH_LOG("the guest read %llx at %llx", r.rax, r.rsi);
+	}
+	/* It saw both, or nothing was tested. */
+	EXPECT_LT(0, r.r9);
+	EXPECT_LT(r.r9, r.r8);
+	TH_LOG("%lu rounds, %llu reads, %llu of them of the hole", rounds, r.r8, r.r9);
+}
+
+TEST_F(slots, delete_under_reader)
+{
+	change_under_reader(_metadata, &self->g, &self->thread, self->data, false);
+}
+
+TEST_F(slots, move_under_reader)
+{
+	change_under_reader(_metadata, &self->g, &self->thread, self->data, true);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,1 @@
+static const struct length_case length_cases[] = { { "nop", M64, "90", 1 } };

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What every selftest shares: opening the device, making VMs and vCPUs, and calling ioctls so that the errno is
+ * the result.
+ *
+ * The tests use the KVM ABI of the system's <linux/kvm.h> alone. The device is named by the environment variable
+ * KEEL_DEVICE (/dev/keel when unset), so the same binaries run on in-tree KVM with KEEL_DEVICE=/dev/kvm, which is
+ * the reference for each expectation.
+ *
+ * A step that a test only needs in order to get started goes through MUST() or a helper built on it: when it
+ * fails, the test process says what failed and ends with a failure. What a test is about goes through the
+ * ASSERT_ and EXPECT_ macros of kselftest_harness.h.
+ */
+#ifndef SELFTESTS_VMTEST_H
+#define SELFTESTS_VMTEST_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <linux/kvm.h>
+
+#define PAGE_SIZE	4096UL
+
+/* An address that no process can read or write: every ioctl that takes a pointer must answer -EFAULT. */
+#define BAD_PTR		((void *)0xfffffffffffff000UL)
+
+struct vcpu {
+	int fd;
+	size_t run_size;
+	struct kvm_run *run;
+};
+
+__attribute__((noreturn, format(printf, 3, 4)))
+void die_at(const char *file, int line, const char *fmt, ...);
+#define die(...)	die_at(__FILE__, __LINE__, __VA_ARGS__)
+
+long must_at(const char *file, int line, const char *what, long ret);
+/* @expr gives a value, or a negative errno, which ends the test. */
+#define MUST(expr)	must_at(__FILE__, __LINE__, #expr, (expr))
+
+long ioctl_errno(int fd, unsigned long req, unsigned long arg);
+/* The ioctl's value, or the negative errno. */
+#define vm_ioctl(fd, req, arg)	ioctl_errno(fd, req, (unsigned long)(arg))
+
+const char *dev_path(void);
+int dev_open(void);
+int vm_create(int dev);
+int vm_cap(int fd, int cap);
+void vcpu_create(struct vcpu *cpu, int dev, int vm, int id);
+void vcpu_close(struct vcpu *cpu);
+void *mem_alloc(size_t size);
+int vm_set_slot(int vm, uint32_t slot, uint32_t flags, uint64_t gpa, uint64_t size, void *hva);
+
+/* KVM_RUN: 0 or a negative errno. */
+long vcpu_run(struct vcpu *cpu);
+/* Finishes the I/O of the last exit and does not enter the guest: the registers are exact afterwards. */
+void vcpu_complete_io(struct vcpu *cpu);
+
+struct kvm_regs vcpu_regs(struct vcpu *cpu);
+void vcpu_set_regs(struct vcpu *cpu, const struct kvm_regs *regs);
+struct kvm_sregs vcpu_sregs(struct vcpu *cpu);
+void vcpu_set_sregs(struct vcpu *cpu, const struct kvm_sregs *sregs);
+
+/* One MSR: 1 when it was accepted, 0 when it was refused, negative errno. */
+long vcpu_get_msr(struct vcpu *cpu, uint32_t index, uint64_t *data);
+long vcpu_set_msr(struct vcpu *cpu, uint32_t index, uint64_t data);
+
+#define MAX_CPUID_ENTRIES	256
+struct kvm_cpuid2 *supported_cpuid(int dev);	/* the caller frees it */
+struct kvm_cpuid_entry2 *cpuid_find(struct kvm_cpuid2 *cpuid, uint32_t function, uint32_t index);
+void vcpu_set_supported_cpuid(struct vcpu *cpu, int dev);
+
+bool host_is_amd(void);
+uint64_t rdtsc_now(void);
+uint64_t ns_now(void);
+
+#endif

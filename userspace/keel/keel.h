@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The commands of the keel program: each a file, each called with its own argv[0]. */
+#ifndef KEEL_COMMANDS_H
+#define KEEL_COMMANDS_H
+
+int keel_run(int argc, char **argv);
+
+#endif

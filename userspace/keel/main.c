@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The keel program: finds the command and hands it the rest of the command line.
+ *
+ * Commands are a table. Every mistake of the user's is one line on stderr, and status 1.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "keel.h"
+
+static const struct {
+	const char *name;
+	int (*main)(int argc, char **argv);
+	const char *what;
+} commands[] = {
+	{ "run", keel_run, "run a Linux guest with its console on this terminal" },
+};
+
+#define COMMANDS	(sizeof(commands) / sizeof(commands[0]))
+
+static void usage(FILE *to)
+{
+	fprintf(to, "usage: keel COMMAND [OPTIONS]\n\ncommands:\n");
+	for (size_t i = 0; i < COMMANDS; i++)
+		fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].what);
+	fprintf(to, "\nkeel COMMAND --help explains a command; keel --version names the version.\n");
+}
+
+int main(int argc, char **argv)
+{
+	const char *command = argc > 1 ? argv[1] : "";
+
+	if (!strcmp(command, "--help") || !strcmp(command, "-h") || !strcmp(command, "help")) {
+		usage(stdout);
+		return 0;
+	}
+	if (!strcmp(command, "--version")) {
+		printf("keel %s\n", KEEL_VERSION);
+		return 0;
+	}
+	for (size_t i = 0; i < COMMANDS; i++)
+		if (!strcmp(command, commands[i].name))
+			return commands[i].main(argc - 1, argv + 1);
+	if (*command)
+		fprintf(stderr, "keel: unknown command '%s': try keel --help\n", command);
+	else
+		fprintf(stderr, "keel: no command given: try keel --help\n");
+	return 1;
+}
