@@ -31,11 +31,17 @@ newest := $(shell ls -d /lib/modules/*/build 2>/dev/null | sort -V | tail -n 1)
 KDIR ?= $(or $(running),$(newest))
 host_kdir = /lib/modules/$(shell scripts/get-kernel --release)/build
 
+# Not kbuild's clean, which would go through build/ too.
+define clean_module
+find module \( -name '*.o' -o -name '.*.cmd' -o -name '.*.d' \) -delete && \
+	rm -f *.o *.ko *.mod *.mod.c .*.cmd .*.o Module.symvers modules.order
+endef
+
 # Build keel.ko against the headers in $(1).  The objects of another kernel are no good for it.
 define build_module
 	mkdir -p $(BUILD) && \
 	if [ "$$(cat $(BUILD)/module.kdir 2>/dev/null)" != "$$(realpath $(1))" ]; then \
-		$(MAKE) -C $(1) M=$(CURDIR) clean && realpath $(1) >$(BUILD)/module.kdir || exit; \
+		$(clean_module) && realpath $(1) >$(BUILD)/module.kdir || exit; \
 	fi && \
 	echo "building keel.ko for $$(basename $$(realpath $(1)))" >&2 && \
 	$(MAKE) $(jobs) -C $(1) M=$(CURDIR) W=$(W) $(handed_on) modules
@@ -122,8 +128,10 @@ define install_rest
 	$(if $(DESTDIR),,udevadm control --reload 2>/dev/null || true)
 endef
 
-clean:
-	@if [ -d "$(KDIR)" ]; then $(MAKE) -C $(KDIR) M=$(CURDIR) clean; fi
+clean-module:
+	$(clean_module)
+
+clean: clean-module
 	rm -rf $(filter-out $(BUILD)/cache $(BUILD)/apt,$(wildcard $(BUILD)/*))
 
 distclean: clean
@@ -153,4 +161,4 @@ help:
 #:   W=, C=, V=              kbuild's; W is 1 unless given
 
 .PHONY: all module userspace run run-command host-build check deps load unload install \
-	install-dkms clean distclean help
+	install-dkms clean clean-module distclean help

@@ -143,6 +143,10 @@ static void leaf_compute(struct kvm_cpuid_entry2 *e)
 		e->ecx = signature[1];
 		e->edx = signature[2];
 		break;
+	case 0x40000001:
+		e->eax = tsc_khz ? BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_CLOCKSOURCE2) : 0;
+		e->ebx = e->ecx = e->edx = 0;
+		break;
 	case 0x80000000:
 		e->eax = min(e->eax, 0x80000021U);
 		/*

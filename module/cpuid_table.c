@@ -186,7 +186,7 @@ static const u32 pass_leaves[] = {
 	0x80000002, 0x80000003, 0x80000004,		/* the CPU's name */
 	0x80000005,					/* L1 caches and TLBs */
 	0x8000001d,					/* caches, AMD */
-	0x40000000, 0x40000001,				/* Keel's own: the second has no feature yet */
+	0x40000000, 0x40000001,				/* the hypervisor's: cpuid.c */
 };
 
 /* Functions whose answer depends on ECX. */

@@ -3,7 +3,7 @@
  * In-kernel devices on the port and the memory bus: ranges, and the search for who takes an access.
  *
  * Lists are changed under vm->slots_lock and read under vm->srcu; a range must outlive the grace period
- * that keel_io_unregister() waits for. Handlers may run with interrupts off.
+ * that keel_io_unregister() waits for. Handlers run under vm->srcu (read side) and may run with interrupts off.
  */
 #include <linux/rculist.h>
 
@@ -52,12 +52,18 @@ void keel_io_unregister(struct keel_vm *vm, struct keel_io_range *range)
  */
 int keel_io_read(struct keel_vcpu *vcpu, enum keel_bus bus, u64 addr, unsigned int len, void *val)
 {
+	struct keel_vm *vm = vcpu->vm;
 	struct keel_io_range *range;
+	int idx, r = -EOPNOTSUPP;
 
-	for_each_hit(range, vcpu->vm, bus, addr, len)
-		if (range->ops->read && !range->ops->read(vcpu, range->ctx, addr, len, val))
-			return 0;
-	return -EOPNOTSUPP;
+	idx = srcu_read_lock(&vm->srcu);
+	for_each_hit(range, vm, bus, addr, len)
+		if (range->ops->read && !range->ops->read(vcpu, range->ctx, addr, len, val)) {
+			r = 0;
+			break;
+		}
+	srcu_read_unlock(&vm->srcu, idx);
+	return r;
 }
 
 /**
@@ -72,10 +78,16 @@ int keel_io_read(struct keel_vcpu *vcpu, enum keel_bus bus, u64 addr, unsigned i
  */
 int keel_io_write(struct keel_vcpu *vcpu, enum keel_bus bus, u64 addr, unsigned int len, const void *val)
 {
+	struct keel_vm *vm = vcpu->vm;
 	struct keel_io_range *range;
+	int idx, r = -EOPNOTSUPP;
 
-	for_each_hit(range, vcpu->vm, bus, addr, len)
-		if (range->ops->write && !range->ops->write(vcpu, range->ctx, addr, len, val))
-			return 0;
-	return -EOPNOTSUPP;
+	idx = srcu_read_lock(&vm->srcu);
+	for_each_hit(range, vm, bus, addr, len)
+		if (range->ops->write && !range->ops->write(vcpu, range->ctx, addr, len, val)) {
+			r = 0;
+			break;
+		}
+	srcu_read_unlock(&vm->srcu, idx);
+	return r;
 }

@@ -183,6 +183,8 @@ enum keel_req {
 	KEEL_REQ_EVENT,		/* look at pending events and interrupts again */
 	KEEL_REQ_TLB_FLUSH,	/* drop this vCPU's tagged translations */
 	KEEL_REQ_MMU_RELOAD,	/* the tdp root changed */
+	KEEL_REQ_CLOCK,		/* write the kvmclock page */
+	KEEL_REQ_WALL_CLOCK,	/* write the time of day */
 	KEEL_REQ_TIMER,		/* the local APIC timer expired */
 	KEEL_REQ_UNHALT,	/* an event for a halted vCPU */
 	KEEL_REQ_DEAD,		/* the VM was killed */
@@ -240,6 +242,7 @@ struct keel_vcpu {
 	struct keel_cpuid cpuid;
 	struct keel_fpu *fpu;
 	u64 tsc_offset;			/* guest TSC = host TSC + offset */
+	u64 clock_msr;			/* MSR_KVM_SYSTEM_TIME: gpa of the kvmclock page, bit 0 enables */
 	u64 tsc_adjust;
 	u32 tsc_khz;			/* as the client set it, 0: the host's */
 	u64 misc_enable, mcg_cap, mcg_status, mcg_ctl, smbase;
@@ -280,6 +283,8 @@ struct keel_vm {
 	struct list_head io_ranges[2];	/* in-kernel PIO and MMIO ranges, srcu, iobus.c */
 	u64 bsp_id;			/* vCPU id of the bootstrap processor */
 	u64 tss_addr, identity_addr;
+	u64 clock_offset;		/* ns from the host's boot time to the VM's clock */
+	u64 wall_clock_msr;
 	raw_spinlock_t tsc_lock;
 	u64 last_tsc_write, last_tsc_nsec, last_tsc_offset;	/* tsc_lock: matched TSC writes */
 	const char *dead;		/* first reason given to keel_vm_kill(), NULL: alive */
@@ -466,6 +471,13 @@ void keel_set_guest_tsc(struct keel_vcpu *vcpu, u64 tsc);
 void keel_adjust_guest_tsc(struct keel_vcpu *vcpu, u64 delta);
 int keel_set_tsc_khz(struct keel_vcpu *vcpu, u32 khz);
 u32 keel_get_tsc_khz(const struct keel_vcpu *vcpu);
+
+/* kvmclock.c */
+u64 keel_clock_ns(struct keel_vm *vm);
+void keel_clock_set_ns(struct keel_vm *vm, u64 ns);
+void keel_clock_update(struct keel_vcpu *vcpu);
+void keel_clock_write_wall(struct keel_vcpu *vcpu);
+long keel_clock_ioctl(struct keel_vm *vm, unsigned int cmd, void __user *uarg);
 
 /* iobus.c: in-kernel devices; 0, or -EOPNOTSUPP when no range takes the access */
 struct keel_io_range;

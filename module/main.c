@@ -178,6 +178,7 @@ int keel_check_extension(struct keel_vm *vm, long cap)
 	case KVM_CAP_PIT_STATE2:
 	case KVM_CAP_REINJECT_CONTROL:
 	case KVM_CAP_SET_BOOT_CPU_ID:
+	case KVM_CAP_ADJUST_CLOCK:
 	case KVM_CAP_GET_TSC_KHZ:
 	case KVM_CAP_TSC_DEADLINE_TIMER:
 	case KVM_CAP_MCE:

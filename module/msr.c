@@ -10,6 +10,7 @@
  *
  * Locks: vcpu->mutex. SDM 4; APM 2, appendix A; each row's register is described there.
  */
+#include <linux/kvm_para.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <asm/cpufeature.h>
@@ -328,6 +329,8 @@ static const struct msr_row rows[] = {
 	/* P5 machine check address and type, read by old kernels */
 	{ RANGE(MSR_IA32_P5_MC_ADDR, MSR_IA32_P5_MC_TYPE), CONST(0) },
 	{ ONE(MSR_IA32_TSC), LISTED, .get = get_tsc, .set = set_tsc },
+	{ ONE(MSR_KVM_WALL_CLOCK), LISTED, .get = msr_get_wall_clock, .set = msr_set_wall_clock },
+	{ ONE(MSR_KVM_SYSTEM_TIME), LISTED, .get = get_field, .set = msr_set_clock, FIELD(clock_msr) },
 	{ ONE(MSR_IA32_PLATFORM_ID), CONST(0) },
 	{ ONE(MSR_IA32_APICBASE), .get = get_apic_base, .set = set_apic_base },
 	{ ONE(MSR_IA32_EBL_CR_POWERON), CONST(0) },
@@ -387,6 +390,8 @@ static const struct msr_row rows[] = {
 	{ RANGE(0x800, 0x8ff), .get = get_x2apic, .set = set_x2apic },
 	/* no XSAVES bit in CPUID: only the client sees it */
 	{ ONE(MSR_IA32_XSS), .get = get_host_zero, .set = set_zero_host },
+	{ ONE(MSR_KVM_WALL_CLOCK_NEW), LISTED, .get = msr_get_wall_clock, .set = msr_set_wall_clock },
+	{ ONE(MSR_KVM_SYSTEM_TIME_NEW), LISTED, .get = get_field, .set = msr_set_clock, FIELD(clock_msr) },
 	{ ONE(MSR_EFER), .get = get_field, .set = set_efer, STATE(CR, efer) },
 	{ ONE(MSR_STAR), LISTED, .get = get_field, .set = set_field, STATE(MSR, star) },
 	{ ONE(MSR_LSTAR), LISTED, .get = get_field, .set = set_canonical, STATE(MSR, lstar) },

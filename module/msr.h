@@ -46,4 +46,9 @@ int msr_get_mtrr(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64
 int msr_set_mtrr(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host);
 int msr_set_pat(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host);
 
+/* kvmclock.c */
+int msr_set_clock(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host);
+int msr_set_wall_clock(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host);
+int msr_get_wall_clock(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 *val, bool host);
+
 #endif /* KEEL_MSR_H */

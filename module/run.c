@@ -10,12 +10,13 @@
  *
  * An exit that cannot be handled with interrupts off ends the window and is handled outside; all the
  * others go straight back into the guest. keel_vcpu.mutex is held throughout; vm->srcu is held except
- * while asleep. SDM 3C 24 and APM 2 15 both describe the two modes that this file goes between.
+ * while asleep and inside a window. SDM 3C 24 and APM 2 15 both describe the two modes that this file goes between.
  */
 #include <linux/interrupt.h>
 #include <linux/sched/signal.h>
 #include <linux/static_call.h>
 #include <linux/vtime.h>
+#include <asm/tsc.h>
 
 #include "ops.h"
 
@@ -107,6 +108,10 @@ static int serve_requests(struct keel_vcpu *vcpu)
 		return -EIO;
 	if (keel_check_request(KEEL_REQ_MMU_RELOAD, vcpu))
 		keel_ops->vcpu_update_root(vcpu);
+	if (keel_check_request(KEEL_REQ_CLOCK, vcpu))
+		keel_clock_update(vcpu);
+	if (keel_check_request(KEEL_REQ_WALL_CLOCK, vcpu))
+		keel_clock_write_wall(vcpu);
 	if (keel_check_request(KEEL_REQ_TIMER, vcpu))
 		keel_lapic_inject_timer(vcpu);
 	if (keel_check_request(KEEL_REQ_TLB_FLUSH, vcpu))
@@ -201,20 +206,28 @@ static int run_inner(struct keel_vcpu *vcpu, bool *cold)
 	}
 }
 
-static int run_window(struct keel_vcpu *vcpu)
+/*
+ * A guest may stay in its window for long, and a change of slots waits for the readers of vm->srcu: so
+ * that is let go. What runs inside the window and reads slots, ranges or routes takes it itself.
+ */
+static int run_window(struct keel_vcpu *vcpu, int *srcu)
 {
 	bool cold = false;
 	int r;
 
+	srcu_read_unlock(&vcpu->vm->srcu, *srcu);
 	keel_fpu_load(vcpu);
 	local_irq_disable();
 	if (unlikely(!keel_hw_on())) {
 		/* The host is going down (reboot, kexec): no guest runs any more. */
 		local_irq_enable();
 		keel_fpu_put(vcpu);
+		*srcu = srcu_read_lock(&vcpu->vm->srcu);
 		return -EIO;
 	}
 	vtime_account_guest_enter();
+	if (unlikely(vcpu->cpu != smp_processor_id() && check_tsc_unstable()))
+		keel_request(KEEL_REQ_CLOCK, vcpu);
 	vcpu->cpu = smp_processor_id();
 	vcpu->in_window = true;
 	keel_ops->window_open(vcpu);
@@ -230,6 +243,7 @@ static int run_window(struct keel_vcpu *vcpu)
 	vtime_account_guest_exit();
 	local_irq_enable();
 	keel_fpu_put(vcpu);
+	*srcu = srcu_read_lock(&vcpu->vm->srcu);
 
 	return cold ? static_call(vcpu_handle_exit)(vcpu) : r;
 }
@@ -268,7 +282,7 @@ static int run_loop(struct keel_vcpu *vcpu)
 		if (r <= 0)
 			break;
 		keel_lapic_accept_events(vcpu);
-		r = vcpu_runnable(vcpu) ? run_window(vcpu) : block(vcpu, &srcu);
+		r = vcpu_runnable(vcpu) ? run_window(vcpu, &srcu) : block(vcpu, &srcu);
 		if (r <= 0)
 			break;
 		if (client_wants_window(vcpu) && ready_for_client_interrupt(vcpu)) {
@@ -276,13 +290,14 @@ static int run_loop(struct keel_vcpu *vcpu)
 			r = KEEL_TO_USER;
 			break;
 		}
-		/* Changes of slots and routes wait for this moment; memslot.c kicks us here. */
-		srcu_read_unlock(&vcpu->vm->srcu, srcu);
-		r = keel_task_work_pending() ? keel_handle_task_work() : 0;
-		srcu = srcu_read_lock(&vcpu->vm->srcu);
-		if (r) {
-			vcpu->run->exit_reason = KVM_EXIT_INTR;
-			break;
+		if (keel_task_work_pending()) {
+			srcu_read_unlock(&vcpu->vm->srcu, srcu);
+			r = keel_handle_task_work();
+			srcu = srcu_read_lock(&vcpu->vm->srcu);
+			if (r) {
+				vcpu->run->exit_reason = KVM_EXIT_INTR;
+				break;
+			}
 		}
 	}
 	srcu_read_unlock(&vcpu->vm->srcu, srcu);

@@ -59,6 +59,7 @@ static struct keel_vm *vm_create(void)
 	refcount_set(&vm->refs, 1);
 	mutex_init(&vm->lock);
 	mutex_init(&vm->slots_lock);
+	vm->clock_offset = -ktime_get_boottime_ns();
 	raw_spin_lock_init(&vm->tsc_lock);
 	INIT_LIST_HEAD(&vm->io_ranges[KEEL_PIO_BUS]);
 	INIT_LIST_HEAD(&vm->io_ranges[KEEL_MMIO_BUS]);
@@ -254,6 +255,9 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return set_tss_addr(vm, arg);
 	case KVM_SET_IDENTITY_MAP_ADDR:
 		return set_identity_map_addr(vm, uarg);
+	case KVM_GET_CLOCK:
+	case KVM_SET_CLOCK:
+		return keel_clock_ioctl(vm, cmd, uarg);
 	case KVM_SET_BOOT_CPU_ID:
 		return set_boot_cpu_id(vm, arg);
 	default:

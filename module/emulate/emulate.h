@@ -4,9 +4,9 @@
  * keel_emu_execute() carries that instruction out on a struct keel_emu.
  *
  * Both are pure. They keep no state of their own, take no lock, allocate nothing, and reach guest
- * memory, ports, segments and system registers only through struct keel_emu_ops; so the same objects
- * run in the kernel, in a unit test and under a fuzzer. The caller serialises the use of one
- * struct keel_emu (in the module: the vCPU mutex) and may sleep in any callback.
+ * memory, ports, segments and system registers only through struct keel_emu_ops; so the same
+ * objects run in the kernel, in a unit test and under a fuzzer. The caller serialises the use of
+ * one struct keel_emu (in the module: the vCPU mutex) and may sleep in any callback.
  *
  * SDM vol 1 chapter 3 (modes and operands), vol 2 (instructions); APM vol 3.
  */
@@ -140,10 +140,10 @@ struct keel_insn {
 int keel_decode(struct keel_insn *insn, const u8 *bytes, unsigned int avail,
 		enum keel_emu_mode mode);
 
-/* How a callback shall check a memory access (a mask). Reads without any of them are plain data reads. */
-#define KEEL_EMU_ACC_WRITE		0x1	/* needs write permission; on read(): a write will follow */
+/* How a callback shall check a memory access: a mask; 0 is a plain data read. */
+#define KEEL_EMU_ACC_WRITE	0x1	/* needs write permission; on read(): a write follows */
 #define KEEL_EMU_ACC_FETCH		0x2	/* instruction fetch */
-#define KEEL_EMU_ACC_SYSTEM		0x4	/* implicit supervisor access (descriptor tables, TSS) */
+#define KEEL_EMU_ACC_SYSTEM	0x4	/* implicit supervisor access: descriptors, TSS */
 #define KEEL_EMU_ACC_LOCK		0x8	/* part of a locked read-modify-write */
 
 /* Segment register as hardware caches it; fields as in struct kvm_segment. */
@@ -174,7 +174,7 @@ enum keel_emu_system {
 	KEEL_SYS_PAUSE,
 	KEEL_SYS_MONITOR,	/* arg: linear address */
 	KEEL_SYS_MWAIT,		/* arg: EAX hints */
-	KEEL_SYS_HYPERCALL,	/* VMCALL or VMMCALL; registers are in emu->gpr, result goes to RAX */
+	KEEL_SYS_HYPERCALL,	/* VMCALL, VMMCALL; arguments in emu->gpr, result goes to RAX */
 };
 
 struct keel_emu;
@@ -323,8 +323,10 @@ int keel_emu_fetch(struct keel_emu *emu);
  * On KEEL_EMU_OK gpr, rip, rflags, shadow and db_trap are updated; rip is unmoved if a REP
  * instruction has iterations left or a locked access lost its race: enter the guest or call again.
  * On anything else registers are those before the instruction, or before the current iteration of
- * a REP instruction; memory and devices were not written by that instruction or iteration, but
- * for the lower part of a write that crosses a page into a device.
+ * a REP instruction; memory and devices were not written by that instruction or iteration, but for
+ * the lower part of a write that crosses a page into a device, and for what a faulting PUSHA or
+ * ENTER left below the stack pointer. Not emulated (KEEL_EMU_UNHANDLEABLE): far transfers, software
+ * interrupts, IRET, SYSCALL and SYSENTER, x87, vector instructions that are no moves.
  *
  * Return: KEEL_EMU_OK, KEEL_EMU_FAULT, KEEL_EMU_IO or KEEL_EMU_UNHANDLEABLE.
  */

@@ -309,16 +309,15 @@ static int exec_bound(struct keel_emu *emu)
 {
 	unsigned int size = emu->insn.op_size;
 	s64 index = sign_extend(gpr_read(emu, emu->insn.reg, size), size);
-	u64 ea = keel_mem_ea(emu);
 	u64 lower = 0, upper = 0;
+	u8 buf[8];
 	int ret;
 
-	ret = keel_mem_read(emu, emu->insn.seg, ea, &lower, size, 0);
-	if (!ret)
-		ret = keel_mem_read(emu, emu->insn.seg, (ea + size) & size_mask(emu->insn.addr_size),
-				    &upper, size, 0);
+	ret = keel_mem_read(emu, emu->insn.seg, keel_mem_ea(emu), buf, 2 * size, 0);
 	if (ret)
 		return ret;
+	memcpy(&lower, buf, size);
+	memcpy(&upper, buf + size, size);
 	if (index < sign_extend(lower, size) || index > sign_extend(upper, size))
 		return keel_emu_fault(emu, VEC_BR, false, 0);
 	return KEEL_EMU_OK;

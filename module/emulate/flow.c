@@ -6,8 +6,8 @@
  * Branch targets are checked before anything is pushed, popped values are used only when nothing
  * more can fault.
  *
- * SDM vol 1 chapter 6 (stack, calls), vol 2; vol 3 20.2 and 20.3 (PUSHF, POPF in virtual-8086 mode);
- * APM vol 3.
+ * SDM vol 1 chapter 6 (stack, calls), vol 2; vol 3 20.2 and 20.3 (PUSHF, POPF in virtual-8086
+ * mode); APM vol 3.
  */
 #include "internal.h"
 
@@ -105,8 +105,8 @@ static int exec_pop(struct keel_emu *emu)
 }
 
 /*
- * PUSHA writes one block of eight; only one that wraps around the stack segment, or that faults, goes
- * register by register, to fault where hardware does.
+ * PUSHA writes one block of eight; only one that wraps around the stack segment, or that faults,
+ * goes register by register, to fault where hardware does.
  */
 static int exec_pusha(struct keel_emu *emu)
 {

@@ -3,9 +3,9 @@
  * What the emulator's files share among themselves: registers by operand size, faults, guest memory
  * through segmentation (mem.c), and the handlers that execute.c dispatches to.
  *
- * A handler may change emu->gpr and emu->rflags at any time: keel_emu_execute() restores them unless
- * the handler returns KEEL_EMU_OK. Writes to memory, ports and system registers come after all that
- * can fault. Functions that return int return enum keel_emu_status.
+ * A handler may change emu->gpr and emu->rflags at any time: keel_emu_execute() restores them
+ * unless the handler returns KEEL_EMU_OK. Writes to memory, ports and system registers come after
+ * all that can fault. Functions that return int return enum keel_emu_status.
  */
 #ifndef KEEL_EMULATE_INTERNAL_H
 #define KEEL_EMULATE_INTERNAL_H

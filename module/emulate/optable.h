@@ -112,12 +112,12 @@ enum keel_operand_kind {
 #define F_NORD		0x00080000	/* the destination is not read */
 #define F_NOWB		0x00100000	/* the destination is not written */
 #define F_STR		0x00200000	/* string instruction: REP applies */
-#define F_ALIGN		0x00400000	/* #GP(0) unless the memory operand is aligned to its size */
+#define F_ALIGN		0x00400000	/* #GP(0) unless the memory operand is aligned */
 #define F_UNDEF_CNT	0x00800000	/* shift: @undef if the count is not 0; OF if it is not 1 */
 #define F_VEX		0x01000000	/* a VEX row; else VEX makes it #UD */
 #define F_W_MEM8	0x02000000	/* vector operand in memory is 8 bytes */
 #define F_W_MEM4	0x04000000	/* ... 4 bytes */
-#define F_NO66		0x20000000	/* 66 selects the row only: operand size 4, or 8 with REX.W */
+#define F_NO66		0x20000000	/* 66 only selects the row: size 4, or 8 by REX.W */
 #define F_IMM32		0x10000000	/* 4 bytes, whatever the operand size */
 #define F_IMM8B		0x08000000	/* a second immediate of one byte (ENTER) */
 

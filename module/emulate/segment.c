@@ -370,8 +370,9 @@ static int exec_far_pointer(struct keel_emu *emu)
 {
 	const struct keel_insn *insn = &emu->insn;
 	unsigned int sreg = KEEL_SS, size = insn->op_size;
-	u64 ea = keel_mem_ea(emu), offset = 0;
+	u64 ea = keel_mem_ea(emu), offset = 0, la;
 	u16 selector;
+	u8 buf[10];
 	int ret;
 
 	switch (insn->opcode) {
@@ -388,12 +389,14 @@ static int exec_far_pointer(struct keel_emu *emu)
 		sreg = KEEL_GS;
 		break;
 	}
-	ret = keel_mem_read(emu, insn->seg, ea, &offset, size, 0);
+	ret = keel_mem_linear(emu, insn->seg, ea, size, 0, &la);	/* for its alignment */
 	if (!ret)
-		ret = keel_mem_read(emu, insn->seg, (ea + size) & size_mask(insn->addr_size),
-				    &selector, 2, 0);
-	if (!ret)
-		ret = keel_load_segment(emu, sreg, selector);
+		ret = keel_mem_read(emu, insn->seg, ea, buf, size + 2, ACC_UNALIGNED);
+	if (ret)
+		return ret;
+	memcpy(&offset, buf, size);
+	memcpy(&selector, buf + size, 2);
+	ret = keel_load_segment(emu, sreg, selector);
 	if (!ret)
 		gpr_write(emu, insn->reg, size, offset);
 	return ret;

@@ -3,8 +3,9 @@
  * System instructions: control and debug registers, MSRs, CPUID, time stamps, caches, descriptor
  * table registers, halting, interrupt flag, hypercalls.
  *
- * Privilege by CPL alone (#GP) is in the table where nothing comes before it; here are the conditions
- * that depend on CR4, IOPL or operands. What a register's value means, and whether a bit may be set, is for the callbacks.
+ * Privilege by CPL alone (#GP) is in the table where nothing comes before it; here are the
+ * conditions that depend on CR4, IOPL or operands. What a register's value means, and whether a bit
+ * may be set, is for the callbacks.
  *
  * SDM vol 3 chapters 2 and 6.8.3, vol 2 (the instructions); APM vol 2 chapters 3 and 8, vol 3.
  */

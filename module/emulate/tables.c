@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The opcode tables: one-byte, 0F, 0F 38 and 0F 3A maps, their groups, and the VEX moves. Data only;
- * the format is in optable.h. Rows that are OP_NOEXEC exist so that every instruction has a length.
- * Rows absent are OP_UNKNOWN.
+ * The opcode tables: one-byte, 0F, 0F 38 and 0F 3A maps, their groups, and the VEX moves. Data
+ * only; the format is in optable.h. Rows that are OP_NOEXEC exist so that every instruction has a
+ * length. Rows absent are OP_UNKNOWN.
  *
  * SDM vol 2 appendix A; APM vol 3 appendix A.
  */
@@ -24,7 +24,8 @@
 #define U_COUNT	(U_OF | U_SF | U_AF | U_PF)
 
 #define ROW(o, d, s, f)		{ .op = OP_##o, .dst = O_##d, .src = O_##s, .flags = (f) }
-#define ROWU(o, d, s, f, u)	{ .op = OP_##o, .dst = O_##d, .src = O_##s, .flags = (f), .undef = (u) }
+#define ROWU(o, d, s, f, u)	\
+	{ .op = OP_##o, .dst = O_##d, .src = O_##s, .flags = (f), .undef = (u) }
 #define PLAIN(o, f)		{ .op = OP_##o, .flags = (f) }
 #define PLAINU(o, f, u)		{ .op = OP_##o, .flags = (f), .undef = (u) }
 #define NOEXEC(f)		{ .op = OP_NOEXEC, .flags = (f) }
@@ -417,7 +418,8 @@ static const struct keel_op sse_16[4] = {
 static const struct keel_op sse_28[4] = { VMOV(V, W, F_ALIGN), VMOV(V, W, F_ALIGN) };
 static const struct keel_op sse_29[4] = { VMOV(W, V, F_ALIGN), VMOV(W, V, F_ALIGN) };
 static const struct keel_op sse_2b[4] = {
-	VMOV(W, V, F_ALIGN | F_MEM), VMOV(W, V, F_ALIGN | F_MEM), NOEXEC(M | F_MEM), NOEXEC(M | F_MEM),
+	VMOV(W, V, F_ALIGN | F_MEM), VMOV(W, V, F_ALIGN | F_MEM),
+	NOEXEC(M | F_MEM), NOEXEC(M | F_MEM),
 };
 static const struct keel_op sse_6e[4] = {
 	ROW(VMOV_GPR, P, E, M), ROW(VMOV_GPR, V, E, M),

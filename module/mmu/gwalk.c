@@ -114,8 +114,9 @@ static u64 entry_reserved(const struct walk *w, int level, bool leaf)
 		rsvd |= GENMASK_ULL(51, w->maxphyaddr);
 	if (walk_is_pae3(w))
 		rsvd |= GENMASK_ULL(62, 52);
+	/* Bit 5 of a PDPTE is reserved too, but QEMU's TCG sets it on a walk, as if it were A. */
 	if (walk_is_pae3(w) && level == 3)
-		return rsvd | GPTE_NX | GENMASK_ULL(8, 5) | GENMASK_ULL(2, 1);
+		return rsvd | GPTE_NX | GENMASK_ULL(8, 6) | GENMASK_ULL(2, 1);
 	if (!(w->efer & EFER_NX))
 		rsvd |= GPTE_NX;
 	if (level >= 4) {

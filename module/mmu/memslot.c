@@ -177,20 +177,10 @@ static struct keel_memslots *slots_build(const struct keel_memslots *old, int dr
 	return new;
 }
 
-/*
- * Waits for every reader of what was there before. A vCPU reads all the time that it runs, the guest
- * included, so each is brought out of its window: run_loop() lets go of vm->srcu there.
- */
-static void slots_synchronize(struct keel_vm *vm)
-{
-	keel_vm_request_all(vm, KEEL_REQ_MMU_RELOAD, false);
-	synchronize_srcu_expedited(&vm->srcu);
-}
-
 static void slots_publish(struct keel_vm *vm, struct keel_memslots *old, struct keel_memslots *new)
 {
 	rcu_assign_pointer(vm->slots, new);
-	slots_synchronize(vm);
+	synchronize_srcu_expedited(&vm->srcu);
 	kvfree(old);
 }
 
@@ -198,7 +188,7 @@ static void slots_publish(struct keel_vm *vm, struct keel_memslots *old, struct 
 static void slot_retire(struct keel_vm *vm, struct keel_memslot *slot)
 {
 	WRITE_ONCE(slot->invalid, true);
-	slots_synchronize(vm);
+	synchronize_srcu_expedited(&vm->srcu);
 	keel_mmu_zap_gfns(vm, slot->base_gfn, slot->base_gfn + slot->npages);
 }
 

@@ -2,8 +2,9 @@
 /*
  * Guest memory: slots, the nested page tree, and walks of the guest's own page tables.
  *
- * memslot.c owns the slots (gpa to hva), tdp.c the tree that the CPU walks (gpa to hpa), notifier.c
- * keeps the tree true when the host moves a page, gwalk.c reads guest page tables (gva to gpa).
+ * memslot.c owns the slots (gpa to hva), tdp.c the tree that the CPU walks (gpa to hpa), hostpage.c asks
+ * the host for the page in between, notifier.c keeps the tree true when the host moves a page, gwalk.c
+ * reads guest page tables (gva to gpa).
  *
  * Order: vm->slots_lock, then vm->srcu (read side), then mmu.lock. mmu.lock is a plain spinlock that is
  * held over remote TLB flushes, which wait for other CPUs: it must never be taken with interrupts off,
@@ -23,6 +24,8 @@
 struct keel_vm;
 struct keel_vcpu;
 struct keel_fault;
+struct mm_struct;
+struct page;
 
 #define KEEL_BAD_GPA		(~(gpa_t)0)
 #define KEEL_BAD_HVA		(~0UL)
@@ -108,7 +111,7 @@ int keel_guest_write(struct keel_vm *vm, gpa_t gpa, const void *buf, unsigned in
 int keel_guest_read_atomic(struct keel_vm *vm, gpa_t gpa, void *buf, unsigned int len);
 int keel_guest_cmpxchg(struct keel_vm *vm, gpa_t gpa, void *old, const void *new, unsigned int len);
 
-/* tdp.c: keel_mmu_fault() returns one of these or -errno (-EFAULT, -EHWPOISON, -ENOMEM, -EINTR) */
+/* tdp.c: keel_mmu_fault() returns one of these or -errno (-EFAULT, -ENOMEM, -EINTR) */
 #define KEEL_MMU_RETRY		1	/* mapped, or lost a race: run the instruction again */
 #define KEEL_MMU_EMULATE	2	/* no slot there, or a write to a read-only one: MMIO */
 
@@ -130,6 +133,30 @@ void keel_mmu_harvest_dirty(struct keel_vm *vm, const struct keel_memslot *slot,
 void keel_mmu_flush_tlb(struct keel_vm *vm);
 bool keel_mmu_unmap_hva_range(struct keel_vm *vm, unsigned long start, unsigned long end, bool may_sleep);
 bool keel_mmu_age_hva_range(struct keel_vm *vm, unsigned long start, unsigned long end, enum keel_age how);
+
+/**
+ * struct keel_host_page - what the host has at an address of the client
+ * @hva: the address, page aligned
+ * @write: the access writes
+ * @may_write: a writable mapping is welcome even if the access only reads
+ * @writable: the mapping may be writable
+ * @page: with a reference; NULL for a device mapping
+ * @pfn: host page frame
+ */
+struct keel_host_page {
+	unsigned long hva;
+	bool write;
+	bool may_write;
+
+	bool writable;
+	struct page *page;
+	unsigned long pfn;
+};
+
+/* hostpage.c */
+int keel_host_page_get(struct mm_struct *mm, struct keel_host_page *hp);
+void keel_host_page_put(struct keel_host_page *hp);
+int keel_host_level(struct mm_struct *mm, unsigned long hva);
 
 /* notifier.c */
 int keel_notifier_register(struct keel_vm *vm);

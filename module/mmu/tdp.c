@@ -7,7 +7,7 @@
  * is read back from the dirty bit (a page mapped writable is marked dirty when it is mapped), so plain
  * stores to live entries lose nothing.
  *
- * No page is pinned. A host page is looked up outside the lock, between a read of invalidate_seq and the
+ * No page is pinned. A host page is looked up (hostpage.c) outside the lock, between a read of invalidate_seq and the
  * check of it under the lock; the MMU notifier (notifier.c) raises the sequence and zaps. Whoever takes
  * a permission or a mapping away flushes all TLBs before it drops the lock: a notifier that then finds
  * nothing mapped may rely on nothing being cached either. Page tables are freed after that flush.
@@ -18,10 +18,7 @@
 #include <linux/gfp.h>
 #include <linux/mem_encrypt.h>
 #include <linux/mm.h>
-#include <linux/pagemap.h>
-#include <linux/pgtable.h>
-#include <linux/sched.h>
-#include <linux/swap.h>
+#include <linux/sched/signal.h>
 
 #include "keel.h"
 #include "ops.h"
@@ -438,123 +435,19 @@ bool keel_mmu_age_hva_range(struct keel_vm *vm, unsigned long start, unsigned lo
 	return young;
 }
 
-/* One fault on its way: what the slot says, then what the host has there. */
+/* One fault on its way: what the slot says, and what the host has there. */
 struct map {
 	struct keel_vcpu *vcpu;
 	struct keel_memslot *slot;
 	gfn_t gfn;
-	unsigned long hva;
-	bool write;			/* the access that faulted */
-	bool may_write;			/* map writable if the host page is */
-	unsigned long seq;		/* invalidate_seq before the lookup */
-
-	struct page *page;		/* with a reference; NULL for a device mapping */
-	unsigned long pfn;
-	bool writable;
+	unsigned long seq;		/* invalidate_seq before the host's page was looked up */
+	struct keel_host_page host;
 };
 
-static int host_page_remapped(struct map *m)
-{
-	struct mm_struct *mm = m->vcpu->vm->mm;
-	struct vm_area_struct *vma;
-	bool unlocked = false;
-	int r = -EFAULT;
-
-	mmap_read_lock(mm);
-	vma = find_vma(mm, m->hva);
-	if (!vma || vma->vm_start > m->hva || !(vma->vm_flags & (VM_IO | VM_PFNMAP)))
-		goto out;
-
-	r = keel_follow_pfn(vma, m->hva, &m->pfn, &m->writable);
-	if (r || (m->write && !m->writable)) {
-		r = fixup_user_fault(mm, m->hva, m->write ? FAULT_FLAG_WRITE : 0, &unlocked);
-		/* Mapped now, or the vma may be gone: the next fault finds out. */
-		r = r ? -EFAULT : -EAGAIN;
-	}
-	m->writable &= m->may_write;
-out:
-	mmap_read_unlock(mm);
-	return r;
-}
-
-/*
- * The host page behind m->hva, faulted in if need be. A page that the host has writable is mapped
- * writable even when the guest only reads, except for a dirty log, which would see a false write.
- */
-static int host_page_get(struct map *m)
-{
-	unsigned int flags = FOLL_HWPOISON | KEEL_FOLL_INTERRUPTIBLE;
-	struct page *page;
-	long n;
-
-	if (m->may_write && get_user_pages_fast_only(m->hva, 1, FOLL_WRITE, &m->page) == 1) {
-		m->writable = true;
-		goto found;
-	}
-	if (m->write)
-		flags |= FOLL_WRITE;
-	n = get_user_pages_unlocked(m->hva, 1, &m->page, flags);
-	if (n != 1) {
-		m->page = NULL;
-		if (n == -EINTR || n == -EHWPOISON || n == -ENOMEM)
-			return n;
-		return host_page_remapped(m);
-	}
-	m->writable = m->write;
-	if (!m->write && m->may_write &&
-	    get_user_pages_fast_only(m->hva, 1, FOLL_WRITE, &page) == 1) {
-		put_page(m->page);
-		m->page = page;
-		m->writable = true;
-	}
-found:
-	m->pfn = page_to_pfn(m->page);
-	return 0;
-}
-
-/* mmu.lock held: has the host begun to take [hva, hva + size) away, or done so, since m->seq was read? */
+/* mmu.lock held: is the host taking something in [hva, hva + size) away? */
 static bool range_invalidating(const struct keel_mmu *mmu, unsigned long hva, unsigned long size)
 {
 	return mmu->invalidate_active && hva < mmu->invalidate_end && hva + size > mmu->invalidate_start;
-}
-
-/*
- * The level at which the host's own page tables map @hva. Interrupts off keep those tables from being
- * freed under the walk; that the answer is still true when it is used follows from the sequence check:
- * a host that splits or unmaps a huge page first calls the notifier for all of it, which waits for
- * mmu.lock and zaps what was installed.
- */
-static int host_level(struct mm_struct *mm, unsigned long hva)
-{
-	unsigned long flags;
-	int level = 1;
-	pgd_t pgd;
-	p4d_t p4d;
-	pud_t pud;
-	pmd_t pmd;
-
-	local_irq_save(flags);
-	pgd = READ_ONCE(*pgd_offset(mm, hva));
-	if (pgd_none(pgd))
-		goto out;
-	p4d = READ_ONCE(*p4d_offset(&pgd, hva));
-	if (p4d_none(p4d) || !p4d_present(p4d))
-		goto out;
-	pud = READ_ONCE(*pud_offset(&p4d, hva));
-	if (pud_none(pud) || !pud_present(pud))
-		goto out;
-	if (pud_leaf(pud)) {
-		level = 3;
-		goto out;
-	}
-	pmd = READ_ONCE(*pmd_offset(&pud, hva));
-	if (pmd_none(pmd) || !pmd_present(pmd))
-		goto out;
-	if (pmd_leaf(pmd))
-		level = 2;
-out:
-	local_irq_restore(flags);
-	return level;
 }
 
 /* mmu.lock held, sequence checked: the highest level at which this page may be mapped. */
@@ -566,13 +459,13 @@ static int map_level(const struct map *m)
 
 	if (slot->dirty || fmt()->max_leaf == 1)
 		return 1;
-	level = min(host_level(m->vcpu->vm->mm, m->hva), fmt()->max_leaf);
+	level = min(keel_host_level(m->vcpu->vm->mm, m->host.hva), fmt()->max_leaf);
 	for (; level > 1; level--) {
 		gfn_t span = level_span(level);
 		gfn_t first = m->gfn & ~(span - 1);
-		unsigned long hva = m->hva & ~((span << PAGE_SHIFT) - 1);
+		unsigned long hva = m->host.hva & ~((span << PAGE_SHIFT) - 1);
 
-		if (((m->hva >> PAGE_SHIFT) ^ m->gfn) & (span - 1) || (m->pfn ^ m->gfn) & (span - 1))
+		if (((m->host.hva >> PAGE_SHIFT) ^ m->gfn) & (span - 1) || (m->host.pfn ^ m->gfn) & (span - 1))
 			continue;
 		if (first < slot->base_gfn || first + span > slot->base_gfn + slot->npages)
 			continue;
@@ -585,16 +478,16 @@ static int map_level(const struct map *m)
 static u64 leaf_make(const struct map *m, int level)
 {
 	const struct keel_pte_format *f = fmt();
-	u64 pfn = m->pfn & ~(level_span(level) - 1);
+	u64 pfn = m->host.pfn & ~(level_span(level) - 1);
 	u64 pte = __sme_set(pfn << PAGE_SHIFT) | f->present | f->accessed;
 
-	if (!m->page && !pfn_valid(m->pfn))
+	if (!m->host.page && !pfn_valid(m->host.pfn))
 		pte = (pfn << PAGE_SHIFT) | f->present | f->accessed | f->memtype_uc;
 	else
 		pte |= f->memtype_wb;
 	if (level > 1)
 		pte |= f->large;
-	if (m->writable)
+	if (m->host.writable)
 		pte |= f->write | f->dirty;
 	return pte;
 }
@@ -615,7 +508,7 @@ static void map_install(const struct map *m, struct zap *z)
 		ptep = &table[level_index(m->gfn, level)];
 		pte = READ_ONCE(*ptep);
 		if (pte_is_present(pte) && pte_is_leaf(pte, level)) {
-			if (!m->write || (pte & fmt()->write))
+			if (!m->host.write || (pte & fmt()->write))
 				return;
 			zap_entry(z, ptep, level);
 			zap_flush(z);
@@ -673,28 +566,31 @@ static int map_page(struct map *m)
 
 	m->seq = READ_ONCE(vm->mmu.invalidate_seq);
 	smp_rmb();	/* pairs with the lock in notifier.c: sequence first, then the host's tables */
-	r = host_page_get(m);
+	r = keel_host_page_get(vm->mm, &m->host);
+	if (r == -EAGAIN)
+		return KEEL_MMU_RETRY;
+	if (r == -EHWPOISON) {
+		/* As when the client itself had touched it; the run loop sees the signal. */
+		send_sig_mceerr(BUS_MCEERR_AR, (void __user *)m->host.hva, PAGE_SHIFT, current);
+		return KEEL_MMU_RETRY;
+	}
 	if (r)
-		return r == -EAGAIN ? KEEL_MMU_RETRY : r;
+		return r;
 
 	spin_lock(&vm->mmu.lock);
-	if (m->seq == vm->mmu.invalidate_seq && !range_invalidating(&vm->mmu, m->hva, PAGE_SIZE)) {
+	if (m->seq == vm->mmu.invalidate_seq && !range_invalidating(&vm->mmu, m->host.hva, PAGE_SIZE)) {
 		map_install(m, &z);
 		/*
 		 * Under the lock: a host that cleans the page has to zap it first, and would wait. The
 		 * host's own dirty bit need not be set, the lookup may have found it clean and writable.
 		 */
-		if (m->page && m->writable && !PageReserved(m->page))
-			folio_set_dirty(page_folio(m->page));
+		if (m->host.page && m->host.writable && !PageReserved(m->host.page))
+			folio_set_dirty(page_folio(m->host.page));
 	}
 	spin_unlock(&vm->mmu.lock);
 	zap_free(&z);
 
-	if (m->page) {
-		if (!PageReserved(m->page))
-			folio_mark_accessed(page_folio(m->page));
-		put_page(m->page);
-	}
+	keel_host_page_put(&m->host);
 	return KEEL_MMU_RETRY;
 }
 
@@ -707,14 +603,15 @@ static int map_page(struct map *m)
  * May sleep, and may wait long for the host's page (a userfaultfd, a slow file).
  *
  * Return: KEEL_MMU_RETRY, KEEL_MMU_EMULATE, or -EFAULT (nothing mapped at the slot's host address, or
- * not so that this access is allowed), -EHWPOISON, -ENOMEM, -EINTR (a signal came first)
+ * not so that this access is allowed), -ENOMEM, -EINTR (a signal came first). For a poisoned page the
+ * client gets SIGBUS, as in KVM.
  */
 int keel_mmu_fault(struct keel_vcpu *vcpu, gpa_t gpa, u32 access)
 {
 	struct map m = {
 		.vcpu = vcpu,
 		.gfn = gpa >> PAGE_SHIFT,
-		.write = access & KEEL_ACC_WRITE,
+		.host.write = access & KEEL_ACC_WRITE,
 	};
 	struct keel_vm *vm = vcpu->vm;
 	int idx, r;
@@ -730,13 +627,13 @@ int keel_mmu_fault(struct keel_vcpu *vcpu, gpa_t gpa, u32 access)
 
 	idx = srcu_read_lock(&vm->srcu);
 	m.slot = keel_slot_find(vm, m.gfn);
-	if (!m.slot || (m.write && (m.slot->flags & KVM_MEM_READONLY))) {
+	if (!m.slot || (m.host.write && (m.slot->flags & KVM_MEM_READONLY))) {
 		r = KEEL_MMU_EMULATE;
 	} else if (READ_ONCE(m.slot->invalid)) {
 		r = KEEL_MMU_RETRY;
 	} else {
-		m.hva = m.slot->hva + ((m.gfn - m.slot->base_gfn) << PAGE_SHIFT);
-		m.may_write = !(m.slot->flags & KVM_MEM_READONLY) && (m.write || !m.slot->dirty);
+		m.host.hva = m.slot->hva + ((m.gfn - m.slot->base_gfn) << PAGE_SHIFT);
+		m.host.may_write = !(m.slot->flags & KVM_MEM_READONLY) && (m.host.write || !m.slot->dirty);
 		r = map_page(&m);
 	}
 	srcu_read_unlock(&vm->srcu, idx);

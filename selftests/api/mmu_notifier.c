@@ -27,12 +27,12 @@
 #define MB		0x100000
 #define DATA_SLOT	5
 #define DATA_GPA	0x40000000UL
-#define DATA_SIZE	(8 * MB)
+#define DATA_SIZE	(4 * MB)
 #define DATA_PAGES	(DATA_SIZE / PAGE_SIZE)
 #define NR_VCPUS	2
 #define PORT_BAD	0xd2
 #define STRESS_NS	3000000000ULL
-#define STRESS_MAX_NS	(10 * STRESS_NS)	/* on a slow machine, for the rounds that count */
+#define STRESS_MAX_NS	(6 * STRESS_NS)	/* on a slow machine, for the rounds that count */
 #define STRESS_ROUNDS	5
 
 /* One access a round: rdi is the address, rbx the value to write; al says whether to write. */
@@ -311,12 +311,7 @@ static void churn(uint8_t *data, unsigned int round)
 		break;
 	case 5:
 		/* The counters are equal, so are the pages: there is much to merge. */
-		write_file("/sys/kernel/mm/ksm/sleep_millisecs", "0");
-		write_file("/sys/kernel/mm/ksm/pages_to_scan", "4096");
-		write_file("/sys/kernel/mm/ksm/run", "1");
 		madvise(data, DATA_SIZE, MADV_MERGEABLE);
-		usleep(50000);
-		write_file("/sys/kernel/mm/ksm/run", "0");
 		break;
 	case 6:
 		madvise(data, DATA_SIZE, MADV_UNMERGEABLE);
@@ -357,6 +352,7 @@ TEST_F(notifier, stress)
 	}
 	for (i = 0; i < NR_VCPUS; i++)
 		ASSERT_EQ(0, pthread_create(&c[i].thread, NULL, counter_main, &c[i]));
+	write_file("/sys/kernel/mm/ksm/run", "1");
 	start = ns_now();
 	for (i = 0; c[0].good && c[1].good && ns_now() < start + STRESS_MAX_NS; i++) {
 		if (ns_now() > start + STRESS_NS && c[0].rounds >= STRESS_ROUNDS && c[1].rounds >= STRESS_ROUNDS)
@@ -366,7 +362,7 @@ TEST_F(notifier, stress)
 		usleep(20000);
 	}
 	stop = true;
-	write_file("/sys/kernel/mm/ksm/run", "2");
+	write_file("/sys/kernel/mm/ksm/run", "0");
 	for (i = 0; i < NR_VCPUS; i++) {
 		pthread_join(c[i].thread, NULL);
 		EXPECT_TRUE(c[i].good);

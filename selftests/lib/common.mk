@@ -24,4 +24,4 @@ $(OUTPUT)/%.o: $(LIBDIR)/%.c $(LOCAL_HDRS)
 	$(CC) $(CFLAGS) -c $< -o $@
 $(OUTPUT)/libvmtest.a: $(VMTEST_OBJS)
 	$(AR) rcs $@ $^
-$(TEST_GEN_PROGS): $(OUTPUT)/libvmtest.a
+$(TEST_GEN_PROGS) $(TEST_GEN_PROGS_EXTENDED): $(OUTPUT)/libvmtest.a

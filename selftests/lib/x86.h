@@ -20,6 +20,7 @@
 #define X86_CR4_DE		(1UL << 3)
 #define X86_CR4_PSE		(1UL << 4)
 #define X86_CR4_PAE		(1UL << 5)
+#define X86_CR4_MCE		(1UL << 6)
 #define X86_CR4_OSFXSR		(1UL << 9)
 #define X86_CR4_OSXMMEXCPT	(1UL << 10)
 #define X86_CR4_FSGSBASE	(1UL << 16)

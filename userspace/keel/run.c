@@ -226,7 +226,11 @@ static void machine_destroy(struct machine *m)
 
 static int files_load(struct machine *m, const struct options *o)
 {
-	const char *cmdline = o->append ? o->append : "console=ttyS0";
+	struct keel_boot boot = {
+		.cmdline = o->append ? o->append : "console=ttyS0",
+		.cpus = o->vm.cpus,
+		.timer_pin = keel_vm_timer_pin(m->vm),
+	};
 	struct keel_memory *mem = keel_vm_memory(m->vm);
 	struct keel_kernel kernel;
 	size_t size = 0;
@@ -239,11 +243,11 @@ static int files_load(struct machine *m, const struct options *o)
 	ret = keel_load_kernel(data, size, mem, &kernel);
 	free(data);
 	data = NULL;
-	size = 0;
 	if (!ret && o->initrd)
-		ret = keel_file_load(o->initrd, o->vm.memory, &data, &size);
+		ret = keel_file_load(o->initrd, o->vm.memory, &data, &boot.initrd_size);
+	boot.initrd = data;
 	if (!ret)
-		ret = keel_boot_linux(mem, &kernel, data, size, cmdline, o->vm.cpus);
+		ret = keel_boot_linux(mem, &kernel, &boot);
 	free(data);
 	return ret ? ret : keel_vm_boot(m->vm, &kernel);
 }

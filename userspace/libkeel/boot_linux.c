@@ -122,10 +122,11 @@ static void header_fill(struct setup_header *hdr, const struct keel_kernel *kern
 	hdr->cmd_line_ptr = BOOT_CMDLINE;
 }
 
-int keel_boot_linux(struct keel_memory *mem, const struct keel_kernel *kernel, const void *initrd,
-		    size_t initrd_size, const char *cmdline, unsigned int cpus)
+int keel_boot_linux(struct keel_memory *mem, const struct keel_kernel *kernel,
+		    const struct keel_boot *boot)
 {
-	size_t len = cmdline ? strlen(cmdline) : 0;
+	const char *cmdline = boot->cmdline ? boot->cmdline : "";
+	size_t len = strlen(cmdline);
 	size_t room = BOOT_CMDLINE_ROOM - 1;
 	struct boot_params *bp;
 	char *to;
@@ -139,20 +140,18 @@ int keel_boot_linux(struct keel_memory *mem, const struct keel_kernel *kernel, c
 	bp = keel_memory_at(mem, BOOT_PARAMS, sizeof(*bp));
 	to = keel_memory_at(mem, BOOT_CMDLINE, BOOT_CMDLINE_ROOM);
 	memset(bp, 0, sizeof(*bp));
-	if (cmdline)
-		memcpy(to, cmdline, len);
-	to[len] = '\0';
+	memcpy(to, cmdline, len + 1);
 
 	header_fill(&bp->hdr, kernel);
 	bp->e820_entries = keel_e820_build(mem, bp->e820_table, E820_MAX_ENTRIES_ZEROPAGE);
-	if (initrd) {
-		ret = initrd_place(mem, kernel, initrd, initrd_size, bp);
+	if (boot->initrd) {
+		ret = initrd_place(mem, kernel, boot->initrd, boot->initrd_size, bp);
 		if (ret)
 			return ret;
 	}
 	page_tables_write(mem);
 	low_memory_write(mem);
-	return keel_mptable_write(mem, cpus);
+	return keel_mptable_write(mem, boot->cpus, boot->timer_pin);
 }
 
 static struct kvm_segment segment(uint16_t selector, uint8_t type, bool code)

@@ -38,6 +38,7 @@ struct keel_vm {
 	size_t run_size;
 	unsigned int cpus;
 	bool irqchip;
+	unsigned int timer_pin;
 	bool tsc_deadline;
 	struct keel_memory *memory;
 	struct keel_bus *bus;

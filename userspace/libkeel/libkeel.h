@@ -97,17 +97,22 @@ int keel_load_bzimage(const void *image, size_t size, struct keel_memory *mem,
 int keel_load_elf(const void *image, size_t size, struct keel_memory *mem,
 		  struct keel_kernel *out);
 
+struct keel_boot {
+	const void *initrd;		/* contents, or NULL */
+	size_t initrd_size;
+	const char *cmdline;		/* or NULL for an empty one */
+	unsigned int cpus;
+	unsigned int timer_pin;		/* of the I/O APIC: keel_vm_timer_pin() */
+};
+
 /**
  * keel_boot_linux - write what Linux expects to find at its 64-bit entry
- * @initrd: contents, or NULL
- * @cmdline: command line, or NULL for an empty one
- * @cpus: number of vCPUs, for the MP table
  *
  * Boot parameters with memory map, command line and initrd; page tables, GDT, BIOS data area and
  * MP table. -ENOMEM when the initrd does not fit, -E2BIG for a command line too long.
  */
-int keel_boot_linux(struct keel_memory *mem, const struct keel_kernel *kernel, const void *initrd,
-		    size_t initrd_size, const char *cmdline, unsigned int cpus);
+int keel_boot_linux(struct keel_memory *mem, const struct keel_kernel *kernel,
+		    const struct keel_boot *boot);
 
 struct kvm_sregs;
 struct kvm_regs;
@@ -122,7 +127,7 @@ unsigned int keel_e820_build(const struct keel_memory *mem, struct boot_e820_ent
 
 /* The MP table needs an 8-bit APIC id for each vCPU and one for the I/O APIC. */
 #define KEEL_MAX_CPUS		254
-int keel_mptable_write(struct keel_memory *mem, unsigned int cpus);
+int keel_mptable_write(struct keel_memory *mem, unsigned int cpus, unsigned int timer_pin);
 
 /** keel_file_load - read a whole file into malloc()ed memory; -EFBIG beyond @limit bytes */
 int keel_file_load(const char *path, uint64_t limit, void **data, size_t *size);
@@ -262,6 +267,8 @@ void keel_vm_destroy(struct keel_vm *vm);
 struct keel_memory *keel_vm_memory(struct keel_vm *vm);
 struct keel_bus *keel_vm_bus(struct keel_vm *vm);
 struct keel_irq keel_vm_irq(struct keel_vm *vm, unsigned int gsi);
+/** keel_vm_timer_pin - pin of the I/O APIC that the PIT's interrupt arrives at */
+unsigned int keel_vm_timer_pin(const struct keel_vm *vm);
 
 /** keel_vm_boot - set the boot vCPU's registers to @kernel's entry */
 int keel_vm_boot(struct keel_vm *vm, const struct keel_kernel *kernel);

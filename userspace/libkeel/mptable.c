@@ -3,8 +3,8 @@
  * The Intel MultiProcessor Specification's table (version 1.4, chapter 4), which tells a guest
  * without ACPI of its CPUs, its ISA bus, the I/O APIC and how the interrupts are wired.
  *
- * The wiring is the one of KVM's in-kernel irqchip: ISA interrupt n is pin n of the I/O APIC,
- * except that the timer (0) is pin 2 and the PIC cascade (2) is wired nowhere. LINT0 of every local
+ * ISA interrupt n is pin n of the I/O APIC, except that the timer (0) has the pin that the VM's
+ * routing gives it, on PCs 2, and that the PIC cascade (2) is wired nowhere. LINT0 of every local
  * APIC is the PIC's output, LINT1 is NMI.
  */
 #include <errno.h>
@@ -98,12 +98,12 @@ static void put_cpus(struct writer *w, unsigned int cpus)
 	}
 }
 
-static void put_interrupts(struct writer *w, uint8_t ioapic)
+static void put_interrupts(struct writer *w, uint8_t ioapic, unsigned int timer_pin)
 {
 	for (unsigned int irq = 0; irq < ISA_IRQS; irq++) {
 		struct mp_int e = {
 			.type = ENTRY_IRQ, .kind = INT_VECTORED, .irq = irq, .apic = ioapic,
-			.pin = irq == 0 ? 2 : irq,
+			.pin = irq == 0 ? timer_pin : irq,
 		};
 
 		if (irq != 2)
@@ -115,7 +115,7 @@ static void put_interrupts(struct writer *w, uint8_t ioapic)
 				 .pin = 1 }, sizeof(struct mp_int));
 }
 
-int keel_mptable_write(struct keel_memory *mem, unsigned int cpus)
+int keel_mptable_write(struct keel_memory *mem, unsigned int cpus, unsigned int timer_pin)
 {
 	const size_t room = BOOT_KERNEL_MIN - BOOT_BIOS;
 	uint8_t *area = keel_memory_at(mem, BOOT_BIOS, room);
@@ -137,7 +137,7 @@ int keel_mptable_write(struct keel_memory *mem, unsigned int cpus)
 	put(&w, &(struct mp_bus){ .type = ENTRY_BUS, .name = "ISA   " }, sizeof(struct mp_bus));
 	put(&w, &(struct mp_ioapic){ .type = ENTRY_IOAPIC, .id = cpus, .version = IOAPIC_VERSION,
 				     .flags = 1, .gpa = IOAPIC_GPA }, sizeof(struct mp_ioapic));
-	put_interrupts(&w, cpus);
+	put_interrupts(&w, cpus, timer_pin);
 	header->checksum = checksum(header, header->length);
 
 	memcpy(pointer->signature, "_MP_", 4);

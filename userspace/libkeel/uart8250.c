@@ -4,9 +4,9 @@
  * writes has left the transmitter at once, so THRE and TEMT are always set.
  *
  * The receiver honours flow control the way a terminal on a null modem would: it takes bytes only
- * while the guest wants some, that is, has the receive interrupt enabled or holds RTS. So nothing
- * typed (or piped in) before the guest's driver has started is thrown away by its FIFO reset, and
- * the FIFO never overruns.
+ * while the guest holds RTS, or, for a guest that has never raised RTS, while the receive interrupt
+ * is enabled. So nothing typed (or piped in) before the guest's driver has started is thrown away
+ * by its FIFO reset, a guest's "stty crtscts" loses nothing, and the FIFO never overruns.
  *
  * Lock: one mutex around all registers, held while the interrupt line changes, so that the line
  * can never be left in the state of an older register write.
@@ -72,6 +72,7 @@ struct keel_uart {
 	bool thre_pending;	/* THRE interrupt is latched until IIR shows it or THR is written */
 	bool line;		/* level last driven */
 	bool refused;		/* input waits for room */
+	bool rts_seen;		/* the guest knows of RTS: only that counts */
 	uint8_t fifo[FIFO_SIZE];
 	unsigned int head, count;
 };
@@ -141,8 +142,9 @@ static void irq_update(struct keel_uart *uart)
 
 static bool accepts(const struct keel_uart *uart)
 {
-	return (uart->ier & IER_RDI || uart->mcr & MCR_RTS) && !(uart->mcr & MCR_LOOP) &&
-	       fifo_room(uart);
+	if (uart->mcr & MCR_LOOP)
+		return false;
+	return (uart->rts_seen ? uart->mcr & MCR_RTS : uart->ier & IER_RDI) && fifo_room(uart);
 }
 
 static void maybe_ready(struct keel_uart *uart)
@@ -281,6 +283,8 @@ static void uart_write(void *dev, uint64_t offset, uint64_t value, unsigned int 
 		break;
 	case REG_MCR:
 		uart->mcr = value & MCR_ALL;
+		if (uart->mcr & MCR_RTS && !(uart->mcr & MCR_LOOP))
+			uart->rts_seen = true;
 		modem_update(uart);
 		break;
 	case REG_SCR:

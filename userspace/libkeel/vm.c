@@ -22,6 +22,11 @@
 #include "boot.h"
 #include "internal.h"
 
+#define PIC_PINS	16
+#define IOAPIC_PINS	24
+#define CASCADE_IRQ	2
+#define TIMER_PIN	2
+
 static bool is_kvm(const char *device)
 {
 	return !strcmp(device, "/dev/kvm");
@@ -127,6 +132,44 @@ static int vm_ioctl(struct keel_vm *vm, unsigned long request, void *arg, const 
 	return keel_fail(err, "%s: %s failed: %s", vm->device, name, strerror(err));
 }
 
+/*
+ * By default KVM takes an interrupt's number for its pin on the PIC and on the I/O APIC alike. On a
+ * PC the timer has pin 2 of the I/O APIC, and the PIC cascade has none: guests rely on the former.
+ */
+static int routing_set(struct keel_vm *vm)
+{
+	struct kvm_irq_routing *table;
+	unsigned int n = 0;
+	int ret;
+
+	if (!extension(vm, KVM_CAP_IRQ_ROUTING))
+		return 0;
+	table = calloc(1, sizeof(*table) + (PIC_PINS + IOAPIC_PINS) * sizeof(table->entries[0]));
+	if (!table)
+		return keel_fail(ENOMEM, "out of memory");
+	for (unsigned int gsi = 0; gsi < IOAPIC_PINS; gsi++) {
+		if (gsi < PIC_PINS)
+			table->entries[n++] = (struct kvm_irq_routing_entry) {
+				.gsi = gsi, .type = KVM_IRQ_ROUTING_IRQCHIP,
+				.u.irqchip.irqchip = gsi < PIC_PINS / 2 ? KVM_IRQCHIP_PIC_MASTER :
+									  KVM_IRQCHIP_PIC_SLAVE,
+				.u.irqchip.pin = gsi % (PIC_PINS / 2),
+			};
+		if (gsi != CASCADE_IRQ)
+			table->entries[n++] = (struct kvm_irq_routing_entry) {
+				.gsi = gsi, .type = KVM_IRQ_ROUTING_IRQCHIP,
+				.u.irqchip.irqchip = KVM_IRQCHIP_IOAPIC,
+				.u.irqchip.pin = gsi ? gsi : TIMER_PIN,
+			};
+	}
+	table->nr = n;
+	ret = vm_ioctl(vm, KVM_SET_GSI_ROUTING, table, "KVM_SET_GSI_ROUTING");
+	free(table);
+	if (!ret)
+		vm->timer_pin = TIMER_PIN;
+	return ret;
+}
+
 static int platform_create(struct keel_vm *vm)
 {
 	uint64_t identity = BOOT_KVM_IDENTITY_MAP;
@@ -144,7 +187,8 @@ static int platform_create(struct keel_vm *vm)
 	if (ret)
 		return ret;
 	vm->irqchip = true;
-	if (extension(vm, KVM_CAP_PIT2))
+	ret = routing_set(vm);
+	if (!ret && extension(vm, KVM_CAP_PIT2))
 		ret = vm_ioctl(vm, KVM_CREATE_PIT2, &pit, "KVM_CREATE_PIT2");
 	return ret;
 }
@@ -279,6 +323,11 @@ struct keel_irq keel_vm_irq(struct keel_vm *vm, unsigned int gsi)
 	if (!vm->irqchip)
 		return (struct keel_irq) { 0 };
 	return (struct keel_irq) { .set = gsi_set, .controller = vm, .line = gsi };
+}
+
+unsigned int keel_vm_timer_pin(const struct keel_vm *vm)
+{
+	return vm->timer_pin;
 }
 
 /* Running and ending ----------------------------------------------------------------------- */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The format of the emulator's test cases: a mode, an instruction, a state before and what is
- * expected to differ after. Whatever a case does not name must be unchanged, memory included; RIP is
- * expected to move by the instruction's length unless it faults.
+ * expected to differ after. Whatever a case does not name must be unchanged, memory included; RIP
+ * is expected to move by the instruction's length unless it faults.
  *
  * Before and after are words separated by blanks, numbers in hexadecimal:
  *	ax=.. cx= dx= bx= sp= bp= si= di= r8= .. r15= ip=	registers, all 64 bits

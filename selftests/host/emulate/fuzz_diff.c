@@ -5,9 +5,9 @@
  *
  *	fuzz_diff [comparisons [seed]]
  *
- * Ends with "seed S: N comparisons, M mismatches"; status 1 on a mismatch. Flags that a table row
- * calls undefined are masked. Left out is what user mode cannot run or what differs by design:
- * privileged state, segment loads, time, hypervisor calls, x87 and MMX.
+ * Prints one TAP result, and ends with "seed S: N comparisons, M mismatches"; status 1 on a
+ * mismatch. Flags that a table row calls undefined are masked. Left out is what user mode cannot
+ * run or what differs by design: privileged state, segment loads, time, hypervisor calls, x87, MMX.
  */
 #include <cpuid.h>
 #include <stdio.h>
@@ -488,7 +488,8 @@ static int emulate(const struct trial *t, struct side *s)
 }
 
 static bool agree(const struct trial *t, const struct side *s, int ret,
-		  const struct native_state *n, const struct native_end *end, char *why, size_t size)
+		  const struct native_state *n, const struct native_end *end, char *why,
+		  size_t size)
 {
 	u64 undef = undefined_flags(&t->insn, t->start.gpr);
 	u64 mask = t->mode == M64 ? ~0ULL : 0xffffffff;
@@ -528,7 +529,7 @@ static bool agree(const struct trial *t, const struct side *s, int ret,
 	/* A fault within POPA leaves on some CPUs what was popped before. */
 	for (i = ret && t->insn.op->op == OP_POPA ? 8 : 0; i < (t->mode == M64 ? 16 : 8); i++)
 		if ((s->emu.gpr[i] ^ n->gpr[i]) & mask) {
-			snprintf(why, size, "register %u: emulator %#llx, CPU %#llx (was %#llx)", i,
+			snprintf(why, size, "register %u: emulator %#llx, CPU %#llx, was %#llx", i,
 				 s->emu.gpr[i], n->gpr[i], t->start.gpr[i]);
 			return false;
 		}
@@ -537,7 +538,7 @@ static bool agree(const struct trial *t, const struct side *s, int ret,
 		return false;
 	}
 	if ((s->emu.rflags ^ n->rflags) & FLAGS_COMPARED & ~undef) {
-		snprintf(why, size, "rflags: emulator %#llx, CPU %#llx, were %#llx, undefined %#llx",
+		snprintf(why, size, "rflags: emulator %#llx, CPU %#llx, were %#llx, masked %#llx",
 			 s->emu.rflags, n->rflags, t->start.rflags, undef);
 		return false;
 	}
@@ -602,6 +603,7 @@ int main(int argc, char **argv)
 		printf("1..0 # SKIP the sandbox cannot be mapped here\n");
 		return 0;
 	}
+	printf("TAP version 13\n1..1\n");
 	rng = seed * 0x9e3779b97f4a7c15ULL + 1;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	while (n < want) {
@@ -621,6 +623,7 @@ int main(int argc, char **argv)
 			report(&t, why);
 	}
 	for_each_row(count_row);
-	printf("\nseed %llu: %lu comparisons, %lu mismatches\n", seed, n, bad);
+	printf("%s - the emulator agrees with this CPU\n", bad ? "\nnot ok 1" : "\nok 1");
+	printf("seed %llu: %lu comparisons, %lu mismatches\n", seed, n, bad);
 	return bad ? 1 : 0;
 }

@@ -516,9 +516,10 @@ bool run_case(const struct emu_case *c, char *why, unsigned int size)
 	parse(c, c->before, &got, NULL);
 	n = parse_bytes(c->bytes, bytes, sizeof(bytes));
 	at = got.emu.rip + (c->mode == M64 ? 0 : got.seg[KEEL_CS].base);
-	if (at + n > WORLD_MEM)
+	if (n && at + n > WORLD_MEM)
 		die(c, "no room for '%s'", c->bytes);
-	memcpy(got.mem + at, bytes, n);
+	if (n)
+		memcpy(got.mem + at, bytes, n);
 	want = got;
 
 	ret = keel_emu_fetch(&got.emu);

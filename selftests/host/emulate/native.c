@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * See native.h. Registers are loaded from fixed variables at the very end of the way in, so that the
- * tested instruction starts with exactly the wanted state; RSP points into the sandbox by then, which
- * is why signals come on their own stack.
+ * See native.h. Registers are loaded from fixed variables at the very end of the way in, so that
+ * the tested instruction starts with exactly the wanted state; RSP points into the sandbox by then,
+ * which is why signals come on their own stack.
  */
 #define _GNU_SOURCE
 #include <cpuid.h>

@@ -1,0 +1,152 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The module's own life: it cannot go while a VM lives, goes when the last one is gone, leaves every CPU clean,
+# and yields to another hypervisor that has the CPUs.
+#
+# KEEL_KO names the module file, KEEL_MODARGS its parameters; without KEEL_KO all is skipped. Runs as root. The
+# module is loaded again at the end if it was loaded at the start.
+
+dir=$(dirname "$0")
+hold=${HOLDVM:-${OUTPUT:-$dir}/holdvm}
+[ -x "$hold" ] || hold=$dir/../../build/selftests/api/holdvm
+work=$(mktemp -d) || exit 1
+n=0
+failed=0
+
+unset KEEL_DEVICE
+
+echo "TAP version 13"
+if [ -z "$KEEL_KO" ]; then
+	echo "1..0 # SKIP KEEL_KO does not name a module"
+	exit 4
+fi
+if [ "$(id -u)" != 0 ]; then
+	echo "1..0 # SKIP not root"
+	exit 4
+fi
+if [ ! -x "$hold" ]; then
+	echo "Bail out! no holdvm program beside $0"
+	exit 1
+fi
+echo "1..12"
+
+ok() {	# status description
+	n=$((n + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $n $2"
+	else
+		echo "not ok $n $2"
+		failed=1
+	fi
+}
+
+skip() {
+	n=$((n + 1))
+	echo "ok $n # SKIP $1"
+}
+
+loaded() {
+	[ -d /sys/module/keel ]
+}
+
+load() {
+	loaded || insmod "$KEEL_KO" $KEEL_MODARGS
+}
+
+# hold HOW: starts a holder and waits for its line; its pid is in $pid
+hold() {
+	mkfifo "$work/out" "$work/in"
+	"$hold" "$1" >"$work/out" 2>&1 <"$work/in" &
+	pid=$!
+	exec 8>"$work/in"
+	read -r line <"$work/out"
+	[ "$line" = ready ] || echo "# $line"
+}
+
+release() {
+	exec 8>&-
+	[ "$1" = kill ] && kill -9 "$pid"
+	wait "$pid" 2>/dev/null
+	rm -f "$work/out" "$work/in"
+}
+
+# SVME, bit 12 of EFER, on any CPU. The last use of the file's descriptor ends asynchronously: wait a little.
+svme_clear() {
+	for try in 1 2 3 4 5; do
+		dirty=0
+		for msr in /dev/cpu/[0-9]*/msr; do
+			b=$(dd if="$msr" bs=8 count=1 iflag=skip_bytes skip=3221225600 2>/dev/null |
+				od -An -tu8) || return 1
+			[ -n "$b" ] || return 1
+			[ $((b >> 12 & 1)) = 0 ] || dirty=1
+		done
+		[ $dirty = 0 ] && return 0
+		sleep 0.2
+	done
+	return 1
+}
+
+was_loaded=1
+loaded || was_loaded=0
+load
+ok $? "insmod"
+[ -c /dev/keel ]
+ok $? "the device node is there"
+
+for how in vm vcpu run; do
+	hold $how
+	rmmod keel 2>/dev/null && loaded
+	st=$?
+	loaded && [ $st != 0 ]
+	ok $? "rmmod is refused while a client holds a VM ($how)"
+	case $how in
+	run) release kill ;;
+	*) release ;;
+	esac
+done
+
+modprobe msr 2>/dev/null
+if [ -e /dev/cpu/0/msr ] && grep -q '^flags.* svm' /proc/cpuinfo; then
+	svme_clear
+	ok $? "SVM is off on every CPU when no VM lives"
+else
+	skip "no msr driver, or no SVM"
+fi
+
+if modprobe kvm_amd 2>/dev/null && [ -c /dev/kvm ] && grep -q '^flags.* svm' /proc/cpuinfo; then
+	export KEEL_DEVICE=/dev/kvm
+	hold run
+	unset KEEL_DEVICE
+	e=$("$hold" errno)
+	[ "$e" = EBUSY ] || echo "# CREATE_VM beside a VM of in-tree KVM: $e"
+	[ "$e" = EBUSY ]
+	ok $? "CREATE_VM is EBUSY while another hypervisor has the CPUs"
+	release kill
+	sleep 0.2
+	"$hold" once >/dev/null
+	ok $? "and works when it has let go"
+	rmmod kvm_amd kvm 2>/dev/null
+else
+	skip "no in-tree KVM to load"
+	skip "no in-tree KVM to load"
+fi
+
+rmmod keel
+ok $? "rmmod with no VM"
+loaded && false || [ ! -e /dev/keel ]
+ok $? "the device node is gone"
+insmod "$KEEL_KO" $KEEL_MODARGS && "$hold" once >/dev/null
+ok $? "the module loads again and runs a guest"
+
+i=0
+while [ $i -lt 5 ]; do
+	rmmod keel && insmod "$KEEL_KO" $KEEL_MODARGS && "$hold" once >/dev/null || break
+	i=$((i + 1))
+done
+[ $i = 5 ]
+ok $? "five cycles of rmmod, insmod and a guest"
+
+[ $was_loaded = 1 ] || rmmod keel
+rm -rf "$work"
+exit $failed
