@@ -47,7 +47,8 @@ define build_module
 	$(MAKE) $(jobs) -C $(1) M=$(CURDIR) W=$(W) $(handed_on) modules
 endef
 
-build_userspace = $(MAKE) $(jobs) -C userspace O=$(BUILD)/userspace $(handed_on)
+build_userspace = echo "building the client" >&2 && \
+	$(MAKE) $(jobs) $(if $(V),,-s) -C userspace O=$(BUILD)/userspace $(handed_on)
 
 sudo := $(if $(filter-out 0,$(shell id -u)),sudo)
 
@@ -89,7 +90,7 @@ run-command: host-build
 host-build: deps-run
 	@scripts/get-kernel
 	@$(if $(filter kvm,$(value HV)),,{ $(call build_module,$(host_kdir)); } >&2)
-	@$(build_userspace) >&2
+	@{ $(build_userspace); } >&2
 
 check: deps-check
 	@scripts/get-kernel

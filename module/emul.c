@@ -255,13 +255,18 @@ static int pio(struct keel_emu *emu, u16 port, void *buf, unsigned int size, uns
 			memcpy(buf, e->pio_buf, size * *count);
 		return KEEL_EMU_OK;
 	}
-	n = kernel_pio(vcpu, port, buf, size, *count, in);
-	if (n) {
-		*count = n;
-		return KEEL_EMU_OK;
-	}
 	e->pio_in = in;
 	e->pio_size = size;
+	n = kernel_pio(vcpu, port, buf, size, *count, in);
+	if (n) {
+		/* Recorded as well: INS to a device is executed again once the client has the data. */
+		*count = n;
+		e->pio_count = n;
+		e->pio_done = true;
+		if (in)
+			memcpy(e->pio_buf, buf, size * n);
+		return KEEL_EMU_OK;
+	}
 	e->pio_count = *count;
 	if (in)
 		memset(vcpu->pio_data, 0, size * *count);
@@ -546,6 +551,15 @@ static void store_registers(struct keel_vcpu *vcpu)
 	keel_request(KEEL_REQ_EVENT, vcpu);
 }
 
+/* A REP instruction that stops half-way has finished some iterations: their registers and flags stay. */
+static void store_iterations(struct keel_vcpu *vcpu)
+{
+	struct keel_state *st = keel_st_mod(vcpu, KEEL_ST_RIP);
+
+	memcpy(st->gpr, vcpu->emul->emu.gpr, sizeof(st->gpr));
+	st->rflags = vcpu->emul->emu.rflags;
+}
+
 static void drop_records(struct keel_emul *e)
 {
 	e->nr_records = 0;
@@ -560,8 +574,7 @@ static int finish(struct keel_vcpu *vcpu, int status)
 	struct keel_fault fault;
 
 	if (status == KEEL_EMU_IO) {
-		/* A REP instruction may have finished iterations before this access. */
-		memcpy(vcpu->st.gpr, emu->gpr, sizeof(vcpu->st.gpr));
+		store_iterations(vcpu);
 		return KEEL_TO_USER;
 	}
 	drop_records(e);
@@ -572,7 +585,7 @@ static int finish(struct keel_vcpu *vcpu, int status)
 			keel_inject_debug(vcpu, emu->db_trap);
 		return KEEL_RESUME;
 	case KEEL_EMU_FAULT:
-		memcpy(vcpu->st.gpr, emu->gpr, sizeof(vcpu->st.gpr));
+		store_iterations(vcpu);
 		fault = (struct keel_fault) {
 			.vector = emu->fault.vector,
 			.has_error = emu->fault.has_error,

@@ -240,7 +240,7 @@ static bool copy_round(struct guest *g, const uint8_t *data, uint8_t *copy, uint
 }
 
 /* What migration does: copy what the log says while the guest writes; after the last round all is equal. */
-TEST_F(dirty, copy_while_running)
+TEST_F_TIMEOUT(dirty, copy_while_running, 120)
 {
 	struct guest *g = &self->g;
 	struct writer w = { .cpu = &g->cpu };

@@ -95,7 +95,7 @@ static void let_go(struct guest *g)
 	*(volatile uint32_t *)(g->mem + GUEST_DATA) = 1;
 }
 
-TEST_F(slots, beside_a_spinning_vcpu)
+TEST_F_TIMEOUT(slots, beside_a_spinning_vcpu, 120)
 {
 	struct guest *g = &self->g;
 	uint64_t start, worst = 0, sum = 0, ns;
@@ -160,12 +160,12 @@ static void change_under_reader(struct __test_metadata *_metadata, struct guest 
 	TH_LOG("%lu rounds, %llu reads, %llu of them of the hole", rounds, r.r8, r.r9);
 }
 
-TEST_F(slots, delete_under_reader)
+TEST_F_TIMEOUT(slots, delete_under_reader, 120)
 {
 	change_under_reader(_metadata, &self->g, &self->thread, self->data, false);
 }
 
-TEST_F(slots, move_under_reader)
+TEST_F_TIMEOUT(slots, move_under_reader, 120)
 {
 	change_under_reader(_metadata, &self->g, &self->thread, self->data, true);
 }

@@ -57,7 +57,7 @@ load() {
 # hold HOW: starts a holder and waits for its line; its pid is in $pid
 hold() {
 	mkfifo "$work/out" "$work/in"
-	"$hold" "$1" >"$work/out" 2>&1 <"$work/in" &
+	"$hold" "$1" <"$work/in" >"$work/out" 2>&1 &
 	pid=$!
 	exec 8>"$work/in"
 	read -r line <"$work/out"
@@ -96,9 +96,7 @@ ok $? "the device node is there"
 
 for how in vm vcpu run; do
 	hold $how
-	rmmod keel 2>/dev/null && loaded
-	st=$?
-	loaded && [ $st != 0 ]
+	! rmmod keel 2>/dev/null && loaded
 	ok $? "rmmod is refused while a client holds a VM ($how)"
 	case $how in
 	run) release kill ;;
@@ -134,7 +132,7 @@ fi
 
 rmmod keel
 ok $? "rmmod with no VM"
-loaded && false || [ ! -e /dev/keel ]
+! loaded && [ ! -e /dev/keel ]
 ok $? "the device node is gone"
 insmod "$KEEL_KO" $KEEL_MODARGS && "$hold" once >/dev/null
 ok $? "the module loads again and runs a guest"
