@@ -29,6 +29,7 @@ struct keel_emul {
 	u8 pio_buf[KEEL_EMU_PIO_MAX];	/* ... which were read */
 	u8 pio_size;
 	bool pio_in;
+	bool tpr_dropped;	/* CR8 was lowered, and the client has the APIC */
 	int err;		/* -errno for the client, when a callback met one */
 };
 
@@ -387,6 +388,8 @@ static int op_set_cr(struct keel_emu *emu, unsigned int nr, u64 val)
 	default:
 		if (val & ~0xfULL)
 			return gp_if(emu, -EINVAL);
+		if (!vcpu->apic && val < vcpu->cr8)
+			to_emul(emu)->tpr_dropped = true;
 		keel_put_cr8(vcpu, val);
 		keel_request(KEEL_REQ_EVENT, vcpu);
 		return KEEL_EMU_OK;
@@ -583,6 +586,11 @@ static int finish(struct keel_vcpu *vcpu, int status)
 		store_registers(vcpu);
 		if (emu->db_trap)
 			keel_inject_debug(vcpu, emu->db_trap);
+		if (e->tpr_dropped) {
+			e->tpr_dropped = false;
+			vcpu->run->exit_reason = KVM_EXIT_SET_TPR;
+			return KEEL_TO_USER;
+		}
 		return KEEL_RESUME;
 	case KEEL_EMU_FAULT:
 		store_iterations(vcpu);

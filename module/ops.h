@@ -66,7 +66,7 @@ enum keel_exit_class {
  * @vcpu_set_nmi_masked: the client's or the injection's change of NMI masking
  * @vcpu_tlb_flush: drop all tagged translations of this vCPU before the next entry
  * @vcpu_update_root: the nested root or the paging mode changed
- * @vcpu_update_tpr: @tpr is the task priority (CR8), @irr the highest pending vector or -1
+ * @vcpu_update_tpr: @tpr is the task priority (CR8); @exiting: the guest's writes to it must exit
  * @vcpu_get_tpr: the task priority (CR8) as the guest left it
  * @vcpu_update_intercepts: guest_debug, disabled_exits or CPUID changed
  * @vcpu_set_tsc_offset: vcpu->tsc_offset changed
@@ -102,7 +102,7 @@ struct keel_ops {
 	void (*vcpu_set_nmi_masked)(struct keel_vcpu *vcpu, bool masked);
 	void (*vcpu_tlb_flush)(struct keel_vcpu *vcpu);
 	void (*vcpu_update_root)(struct keel_vcpu *vcpu);
-	void (*vcpu_update_tpr)(struct keel_vcpu *vcpu, u8 tpr, int irr);
+	void (*vcpu_update_tpr)(struct keel_vcpu *vcpu, u8 tpr, bool exiting);
 	u8 (*vcpu_get_tpr)(struct keel_vcpu *vcpu);
 	void (*vcpu_update_intercepts)(struct keel_vcpu *vcpu);
 	void (*vcpu_set_tsc_offset)(struct keel_vcpu *vcpu);

@@ -145,15 +145,16 @@ static bool host_wants_cpu(void)
 
 static void sync_state_in(struct keel_vcpu *vcpu)
 {
-	int irr = -1;
+	u8 tpr = keel_get_cr8(vcpu);
+	int irr;
 
 	if (vcpu->st_dirty) {
 		keel_ops->set_state(vcpu, vcpu->st_dirty);
 		vcpu->st_dirty = 0;
 	}
-	if (vcpu->apic)
-		irr = keel_lapic_highest_irr(vcpu);
-	keel_ops->vcpu_update_tpr(vcpu, keel_get_cr8(vcpu), irr);
+	/* Writes of CR8 exit while an interrupt waits for it to drop; always when the client has the APIC. */
+	irr = vcpu->apic ? keel_lapic_highest_irr(vcpu) : 0;
+	keel_ops->vcpu_update_tpr(vcpu, tpr, irr >= 0 && irr >> 4 <= tpr);
 }
 
 static void sync_state_out(struct keel_vcpu *vcpu)

@@ -186,6 +186,12 @@ enum keel_exit_class svm_vcpu_enter(struct keel_vcpu *vcpu)
 	vmcb->save.rip = st->rip;
 	vmcb->save.rflags = st->rflags;
 	vmcb->save.dr6 = DR6_RESERVED;
+	if (unlikely(svm->exit_soon || (svm->nmi_step && (vmcb->control.event_inj & SVM_EV_VALID)))) {
+		svm->exit_soon = false;
+		svm->nmi_step = false;
+		keel_request(KEEL_REQ_EVENT, vcpu);
+		keel_send_reschedule(smp_processor_id());
+	}
 	step = svm->nmi_step || (vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP);
 	if (unlikely(step)) {
 		svm->step_rflags = st->rflags;
@@ -227,7 +233,9 @@ void svm_vcpu_cancel(struct keel_vcpu *vcpu)
  * @windows: KEEL_WIN_*
  *
  * Interrupts: a virtual interrupt of the highest priority, whose delivery is intercepted. NMIs: while
- * masked, the IRET intercept comes first; after it, or in an interrupt shadow, one instruction is stepped.
+ * masked, the IRET intercept comes first; after it, or in an interrupt shadow, one instruction is stepped. Behind
+ * another event of this entry no step is made (RFLAGS.TF would be pushed by its delivery): an interrupt from
+ * this CPU to itself ends the entry once the event is delivered.
  */
 void svm_vcpu_want_window(struct keel_vcpu *vcpu, u32 windows)
 {
@@ -243,8 +251,12 @@ void svm_vcpu_want_window(struct keel_vcpu *vcpu, u32 windows)
 		c->int_vector = 0;
 		svm_intercept(svm->vmcb, SVM_ICPT_VINTR, on);
 	}
-	if (windows & KEEL_WIN_NMI && !svm->nmi_step && (svm->iret_seen || !svm->nmi_masked))
-		svm->nmi_step = true;
+	if (windows & KEEL_WIN_NMI && (svm->iret_seen || !svm->nmi_masked)) {
+		if (c->event_inj & SVM_EV_VALID)
+			svm->exit_soon = true;
+		else
+			svm->nmi_step = true;
+	}
 	svm->windows = windows;
 }
 
@@ -275,17 +287,14 @@ void svm_vcpu_update_root(struct keel_vcpu *vcpu)
 	to_svm(vcpu)->flush = true;
 }
 
-/*
- * The guest reads and writes CR8 as V_TPR without an exit. Writes are intercepted only while a pending
- * interrupt waits for the priority to drop (15.21.1).
- */
-void svm_vcpu_update_tpr(struct keel_vcpu *vcpu, u8 tpr, int irr)
+/* The guest reads and writes CR8 as V_TPR; an exit at its writes is for the core to ask for (15.21.1). */
+void svm_vcpu_update_tpr(struct keel_vcpu *vcpu, u8 tpr, bool exiting)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 	struct vmcb_control *c = &svm->vmcb->control;
 
 	c->int_ctl = (c->int_ctl & ~SVM_INT_TPR) | (tpr & SVM_INT_TPR);
-	svm_intercept(svm->vmcb, SVM_ICPT_CR_WRITE + 8, irr >= 0 && irr >> 4 <= tpr);
+	svm_intercept(svm->vmcb, SVM_ICPT_CR_WRITE + 8, exiting);
 }
 
 u8 svm_vcpu_get_tpr(struct keel_vcpu *vcpu)

@@ -40,7 +40,8 @@ struct svm_vcpu {
 	bool flush;		/* drop this vCPU's translations before the next entry */
 	bool nmi_masked;	/* until the guest's IRET */
 	bool iret_seen;		/* the IRET intercept fired; masked until RIP leaves iret_rip */
-	bool nmi_step;		/* single-stepping over that IRET */
+	bool nmi_step;		/* single-stepping over that IRET or an interrupt shadow */
+	bool exit_soon;		/* exit right after the event that this entry injects */
 	u64 iret_rip;
 	u64 step_rflags;	/* the guest's own RFLAGS at an entry that steps */
 	u64 cr0_hidden;		/* CR0.CD and NW that the hardware does not get to see */
@@ -99,7 +100,7 @@ bool svm_nmi_blocked(struct keel_vcpu *vcpu);
 void svm_vcpu_set_nmi_masked(struct keel_vcpu *vcpu, bool masked);
 void svm_vcpu_tlb_flush(struct keel_vcpu *vcpu);
 void svm_vcpu_update_root(struct keel_vcpu *vcpu);
-void svm_vcpu_update_tpr(struct keel_vcpu *vcpu, u8 tpr, int irr);
+void svm_vcpu_update_tpr(struct keel_vcpu *vcpu, u8 tpr, bool exiting);
 u8 svm_vcpu_get_tpr(struct keel_vcpu *vcpu);
 void svm_vcpu_set_tsc_offset(struct keel_vcpu *vcpu);
 

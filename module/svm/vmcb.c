@@ -121,6 +121,7 @@ void svm_vcpu_reset(struct keel_vcpu *vcpu, bool init)
 	svm->nmi_masked = false;
 	svm->iret_seen = false;
 	svm->nmi_step = false;
+	svm->exit_soon = false;
 	svm->flush = true;
 	svm_update_intercepts(vcpu);
 }

@@ -32,9 +32,10 @@ static void catch(int sig)
 	sigaction(sig, &sa, NULL);
 }
 
+/* Again and again: the first may come before KVM_RUN is reached. */
 static void alarm_in(int ms)
 {
-	struct itimerval it = { .it_value = { .tv_usec = ms * 1000 } };
+	struct itimerval it = { .it_value = { .tv_usec = ms * 1000 }, .it_interval = { .tv_usec = ms * 1000 } };
 
 	handled = 0;
 	catch(SIGALRM);
@@ -76,7 +77,7 @@ TEST(signal_ends_a_busy_guest)
 		before = vcpu_regs(&g.cpu).rax;
 		alarm_in(20);
 		EXPECT_EQ(-EINTR, guest_run(&g));
-		EXPECT_EQ(1, handled);
+		EXPECT_LE(1, handled);
 		EXPECT_EQ(KVM_EXIT_INTR, g.cpu.run->exit_reason);
 		after = vcpu_regs(&g.cpu).rax;
 		EXPECT_LT(before, after);
@@ -95,7 +96,7 @@ TEST(signal_ends_a_sleeping_guest)
 	for (i = 0; i < 3; i++) {
 		alarm_in(20);
 		EXPECT_EQ(-EINTR, guest_run(&g));
-		EXPECT_EQ(1, handled);
+		EXPECT_LE(1, handled);
 		EXPECT_EQ(KVM_EXIT_INTR, g.cpu.run->exit_reason);
 		ASSERT_EQ(0, vm_ioctl(g.cpu.fd, KVM_GET_MP_STATE, &mp));
 		EXPECT_EQ(KVM_MP_STATE_HALTED, mp.mp_state);

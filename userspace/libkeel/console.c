@@ -11,8 +11,7 @@
  * work even when the guest reads nothing; what the UART does not take waits in a buffer until the
  * UART says that it is ready. Only a terminal has the escape: piped input goes through unchanged.
  *
- * Locks: con->lock guards the ring and "stopping". It nests inside the UART's lock (output and
- * ready are called with that held), so it is never held when the UART is called.
+ * Locks: con->lock guards the ring and "stopping". It is never held when the UART is called.
  */
 #include <errno.h>
 #include <poll.h>

@@ -183,7 +183,7 @@ static inline void keel_irq_set(const struct keel_irq *irq, bool level)
 struct keel_uart;
 struct keel_uart_config {
 	struct keel_irq irq;
-	/* a byte left the transmitter; called with the UART's lock held */
+	/* a byte left the transmitter; may block; no lock held */
 	void (*output)(void *opaque, uint8_t byte);
 	/* the receiver has room after keel_uart_input() took too little; lock held */
 	void (*ready)(void *opaque);

@@ -9,7 +9,7 @@
  * by its FIFO reset, a guest's "stty crtscts" loses nothing, and the FIFO never overruns.
  *
  * Lock: one mutex around all registers, held while the interrupt line changes, so that the line
- * can never be left in the state of an older register write.
+ * can never be left in the state of an older register write, but not while output may block.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -194,6 +194,10 @@ size_t keel_uart_input(struct keel_uart *uart, const uint8_t *data, size_t len)
 	return n;
 }
 
+/*
+ * Output may have to wait for a reader, so it happens without the lock: input, and the user's way
+ * out, must not wait too. Order is kept, for the guest is told of an empty transmitter only after.
+ */
 static void transmit(struct keel_uart *uart, uint8_t byte)
 {
 	if (uart->mcr & MCR_LOOP) {
@@ -202,7 +206,9 @@ static void transmit(struct keel_uart *uart, uint8_t byte)
 		else
 			uart->lsr |= LSR_OE;
 	} else if (uart->config.output) {
+		pthread_mutex_unlock(&uart->lock);
 		uart->config.output(uart->config.opaque, byte);
+		pthread_mutex_lock(&uart->lock);
 	}
 	uart->thre_pending = true;
 }
