@@ -36,6 +36,8 @@ static void offset_set(struct keel_vcpu *vcpu, u64 offset)
 	keel_ops->vcpu_set_tsc_offset(vcpu);
 	if (vcpu->apic)
 		keel_lapic_tsc_changed(vcpu);
+	if (vcpu->clock_msr)
+		keel_request(KEEL_REQ_CLOCK, vcpu);
 }
 
 /**

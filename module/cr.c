@@ -9,7 +9,8 @@
  * tables by itself, so a change of mode needs no more than new state and, where the architecture
  * demands it, a TLB flush.
  *
- * Locks: vcpu->mutex. SDM 3A, 2.5 and 4.10.4; APM 2, 3.1 and 5.5.
+ * Locks: vcpu->mutex; outside the window the caller holds vm->srcu. SDM 3A, 2.5 and 4.10.4; APM 2, 3.1
+ * and 5.5.
  */
 #include <linux/kvm.h>
 #include <asm/msr-index.h>
@@ -63,16 +64,21 @@ static u64 bad_gpa_bits(struct keel_vcpu *vcpu)
 	return ~0ULL << vcpu->cpuid.maxphyaddr;
 }
 
-/* The four PAE pointers at @cr3 would be loaded: #GP if one has reserved bits (SDM 3A, 4.4.1). */
+/*
+ * The four PAE pointers at @cr3 would be loaded: #GP if one has reserved bits (SDM 3A, 4.4.1). Bit 5 is
+ * reserved too, but QEMU's TCG sets it on a walk, as if it were an accessed bit.
+ */
 static int check_pdptrs(struct keel_vcpu *vcpu, u64 cr3)
 {
-	u64 reserved = bad_gpa_bits(vcpu) | 0x1e6;
+	u64 reserved = bad_gpa_bits(vcpu) | 0x1c6;	/* not bit 5: QEMU's TCG sets A in these */
 	gpa_t gpa = cr3 & 0xffffffe0;
 	u64 pdpte[4];
-	int i, err;
+	int i, err, srcu;
 
 	if (vcpu->in_window) {
+		srcu = srcu_read_lock(&vcpu->vm->srcu);
 		err = keel_guest_read_atomic(vcpu->vm, gpa, pdpte, sizeof(pdpte));
+		srcu_read_unlock(&vcpu->vm->srcu, srcu);
 		if (err)
 			return -EAGAIN;
 	} else {

@@ -683,8 +683,15 @@ int keel_insn_length(struct keel_vcpu *vcpu)
 	switch (keel_decode(insn, bytes, n, mode)) {
 	case KEEL_EMU_OK:
 		return insn->length;
+	case KEEL_EMU_NEED_BYTES:
+		/* The rest lies in a page that can be read only outside, or not at all: that fault is due. */
+		if (vcpu->in_window)
+			return -EAGAIN;
+		if (keel_gva_fetch(vcpu, linear + n, bytes, 1, &fault, false) != -EFAULT)
+			return -EINVAL;
+		keel_inject_fault(vcpu, &fault);
+		return 0;
 	default:
-		/* Half an instruction at the end of a page that can be read only outside */
 		return vcpu->in_window ? -EAGAIN : -EINVAL;
 	}
 }

@@ -243,6 +243,7 @@ struct keel_vcpu {
 	struct keel_fpu *fpu;
 	u64 tsc_offset;			/* guest TSC = host TSC + offset */
 	u64 clock_msr;			/* MSR_KVM_SYSTEM_TIME: gpa of the kvmclock page, bit 0 enables */
+	bool clock_stopped;		/* tell the guest with the next update that the client had stopped it */
 	u64 tsc_adjust;
 	u32 tsc_khz;			/* as the client set it, 0: the host's */
 	u64 misc_enable, mcg_cap, mcg_status, mcg_ctl, smbase;
@@ -294,8 +295,6 @@ struct keel_vm {
 	bool triple_fault_event;	/* KVM_CAP_X86_TRIPLE_FAULT_EVENT is enabled */
 	void *hw;			/* the vendor's */
 };
-
-extern struct kmem_cache *keel_page_header_cache;
 
 /* main.c */
 DECLARE_PER_CPU(bool, keel_hw_enabled);
@@ -476,6 +475,7 @@ u32 keel_get_tsc_khz(const struct keel_vcpu *vcpu);
 u64 keel_clock_ns(struct keel_vm *vm);
 void keel_clock_set_ns(struct keel_vm *vm, u64 ns);
 void keel_clock_update(struct keel_vcpu *vcpu);
+int keel_clock_stopped(struct keel_vcpu *vcpu);
 void keel_clock_write_wall(struct keel_vcpu *vcpu);
 long keel_clock_ioctl(struct keel_vm *vm, unsigned int cmd, void __user *uarg);
 

@@ -76,8 +76,15 @@ void keel_clock_update(struct keel_vcpu *vcpu)
 
 	if (!(vcpu->clock_msr & CLOCK_ENABLE) || !tsc_khz)
 		return;
-	if (keel_guest_read(vcpu->vm, gpa, &info.version, sizeof(info.version)))
+	if (keel_guest_read(vcpu->vm, gpa, &info, sizeof(info)))
 		return;
+	/* The guest clears the flag once it has seen it. */
+	info.flags &= PVCLOCK_GUEST_STOPPED;
+	if (vcpu->clock_stopped)
+		info.flags |= PVCLOCK_GUEST_STOPPED;
+	vcpu->clock_stopped = false;
+	memset(info.pad, 0, sizeof(info.pad));
+	info.pad0 = 0;
 	info.version |= 1;	/* a hostile or fresh page may hold either */
 	if (keel_guest_write(vcpu->vm, gpa, &info.version, sizeof(info.version)))
 		return;
@@ -89,6 +96,21 @@ void keel_clock_update(struct keel_vcpu *vcpu)
 	keel_guest_write(vcpu->vm, gpa, &info, sizeof(info));
 	info.version++;
 	keel_guest_write(vcpu->vm, gpa, &info.version, sizeof(info.version));
+}
+
+/**
+ * keel_clock_stopped() - KVM_KVMCLOCK_CTRL: the client had stopped the guest; it need not fear a soft lockup
+ * @vcpu: the vCPU, locked
+ *
+ * Return: 0, or -EINVAL when the guest uses no clock
+ */
+int keel_clock_stopped(struct keel_vcpu *vcpu)
+{
+	if (!(vcpu->clock_msr & CLOCK_ENABLE))
+		return -EINVAL;
+	vcpu->clock_stopped = true;
+	keel_request(KEEL_REQ_CLOCK, vcpu);
+	return 0;
 }
 
 /* MSR_KVM_SYSTEM_TIME and _NEW: both name the same clock. */

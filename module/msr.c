@@ -518,6 +518,7 @@ void keel_msr_reset(struct keel_vcpu *vcpu, bool init)
 	struct keel_state *st;
 
 	vcpu->st.spec_ctrl = 0;
+	vcpu->clock_msr = 0;
 	if (init)
 		return;
 	st = keel_st_mod(vcpu, KEEL_ST_MSR);

@@ -16,8 +16,6 @@
 #include "msr.h"
 #include "ops.h"
 
-#define MCI_CTL2_BITS	(MCI_CTL2_CMCI_EN | MCI_CTL2_CMCI_THRESHOLD_MASK)
-
 /* Order of keel_vcpu.mtrr[]. */
 enum { MTRR_FIX = 0, MTRR_VAR = 11, MTRR_DEF = 27 };
 

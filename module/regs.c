@@ -433,7 +433,7 @@ long keel_vcpu_state_ioctl(struct keel_vcpu *vcpu, unsigned int cmd, void __user
 	case KVM_GET_TSC_KHZ:
 		return keel_get_tsc_khz(vcpu);
 	case KVM_KVMCLOCK_CTRL:
-		return -EINVAL;		/* no paravirtual clock is active */
+		return keel_clock_stopped(vcpu);
 	}
 	for (i = 0; i < ARRAY_SIZE(state_ioctls); i++)
 		if (state_ioctls[i].cmd == cmd)

@@ -212,6 +212,7 @@ static int run_inner(struct keel_vcpu *vcpu, bool *cold)
  * that is let go. What runs inside the window and reads slots, ranges or routes takes it itself.
  */
 static int run_window(struct keel_vcpu *vcpu, int *srcu)
+	__must_hold(&vcpu->vm->srcu)
 {
 	bool cold = false;
 	int r;
@@ -251,6 +252,7 @@ static int run_window(struct keel_vcpu *vcpu, int *srcu)
 
 /* Sleep until there is something to do. Always KEEL_RESUME: the outer loop looks at signals. */
 static int block(struct keel_vcpu *vcpu, int *srcu)
+	__must_hold(&vcpu->vm->srcu)
 {
 	if (!has_wakeup(vcpu)) {
 		srcu_read_unlock(&vcpu->vm->srcu, *srcu);
@@ -284,6 +286,8 @@ static int run_loop(struct keel_vcpu *vcpu)
 			break;
 		keel_lapic_accept_events(vcpu);
 		r = vcpu_runnable(vcpu) ? run_window(vcpu, &srcu) : block(vcpu, &srcu);
+		if (r == -EINTR)
+			vcpu->run->exit_reason = KVM_EXIT_INTR;
 		if (r <= 0)
 			break;
 		if (client_wants_window(vcpu) && ready_for_client_interrupt(vcpu)) {

@@ -108,7 +108,8 @@ static int exit_shutdown(struct svm_vcpu *svm)
 int svm_vcpu_handle_exit(struct keel_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
-	u64 code = svm->vmcb->control.exit_code;
+	/* QEMU writes VMEXIT_INVALID as a 32-bit -1 */
+	u64 code = (s32)svm->vmcb->control.exit_code;
 
 	switch (code) {
 	case SVM_EXIT_CPUID:

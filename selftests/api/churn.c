@@ -12,7 +12,7 @@
 #include "kselftest_harness.h"
 #include "guest.h"
 
-#define BATCHES		4
+#define BATCHES		2
 
 GUEST(touch, 64,
 	"movl $0x100000, %edi\n" "movl $0x8000, %ecx\n" "movl $0x5a5a5a5a, %eax\n" "rep stosl\n" G_DONE);
@@ -112,9 +112,9 @@ static void check_growth(struct __test_metadata *_metadata, void (*work)(struct 
 		vmalloc = min(vmalloc, after.vmalloc - before.vmalloc);
 		before = after;
 	}
-	/* In KiB a batch: less than a page a cycle of anything. */
+	/* In KiB a batch: less than a page a cycle of anything, with room for what the host does meanwhile. */
 	TH_LOG("smallest growth a batch: memory %ld slab %ld percpu %ld vmalloc %ld KiB", lost, slab, percpu, vmalloc);
-	EXPECT_LT(lost, 4 * cycles);
+	EXPECT_LT(lost, 4 * cycles - 20);
 	EXPECT_LT(slab, 2 * cycles);
 	EXPECT_LT(percpu, cycles);
 	EXPECT_LT(vmalloc, 4 * cycles);
@@ -136,7 +136,7 @@ FIXTURE_TEARDOWN(churn)
 
 TEST_F_TIMEOUT(churn, two_hundred_cycles, 120)
 {
-	check_growth(_metadata, cycle, 50);
+	check_growth(_metadata, cycle, 100);
 }
 
 GUEST(spin, 64, "1: jmp 1b\n");
@@ -174,7 +174,7 @@ static void killed(struct __test_metadata *_metadata, int n)
 
 TEST_F_TIMEOUT(churn, killed_clients, 120)
 {
-	check_growth(_metadata, killed, 12);
+	check_growth(_metadata, killed, 30);
 }
 
 TEST_HARNESS_MAIN

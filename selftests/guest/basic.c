@@ -293,6 +293,7 @@ TEST(tsc_runs_and_follows_writes)
 	struct kvm_regs r;
 	uint64_t t;
 
+	pin_to_cpu(0);
 	guest_create(&g, 0);
 	guest_start(&g, MODE_LONG, BLOB(tsc));
 	ASSERT_EQ(1, vcpu_set_msr(&g.cpu, MSR_IA32_TSC, 1UL << 60));

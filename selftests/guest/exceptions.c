@@ -364,6 +364,27 @@ TEST_F(exc, data_breakpoint)
 	EXPECT_EQ(0xd0602, d.dr7);
 }
 
+/*
+ * State that the CPU refuses to enter (a code segment both 64-bit and 32-bit) is an exit and no more: the client
+ * can repair it.
+ */
+TEST_F(exc, invalid_state)
+{
+	struct guest *g = &self->g;
+	struct kvm_sregs s;
+
+	guest_start(g, MODE_LONG, BLOB(nop64));
+	s = vcpu_sregs(&g->cpu);
+	s.cs.db = 1;
+	vcpu_set_sregs(&g->cpu, &s);
+	ASSERT_RUN(KVM_EXIT_FAIL_ENTRY, g);
+	EXPECT_NE(0, g->cpu.run->fail_entry.hardware_entry_failure_reason);
+	ASSERT_RUN(KVM_EXIT_FAIL_ENTRY, g);
+	/* TCG does not leave RIP as it was: all registers are set again. */
+	guest_start(g, MODE_LONG, BLOB(nop64));
+	ASSERT_DONE(g);
+}
+
 /* Fetching where no memory is: the emulator cannot help, and says so with the instruction's place. */
 TEST_F(exc, fetch_from_nowhere)
 {

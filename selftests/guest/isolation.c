@@ -9,7 +9,6 @@
 #include <linux/hw_breakpoint.h>
 #include <linux/perf_event.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -256,13 +255,10 @@ TEST(guests_in_threads_on_one_cpu)
 {
 	struct worker w[3];
 	pthread_t t[3];
-	cpu_set_t set;
 	void *ret;
 	int i;
 
-	CPU_ZERO(&set);
-	CPU_SET(0, &set);
-	ASSERT_EQ(0, sched_setaffinity(0, sizeof(set), &set));
+	pin_to_cpu(0);
 	for (i = 0; i < 3; i++) {
 		if (!worker_create(&w[i], i + 1, i == 1 ? XFEATURE_FP | XFEATURE_SSE : ~0UL, 1000000))
 			SKIP(return, "no XSAVE");
@@ -330,12 +326,9 @@ TEST(host_keeps_its_own)
 	uint16_t fcw = 0xb7f, fcw_after;
 	bool avx, pku, rdtscp;
 	unsigned int cpu, i, j;
-	cpu_set_t set;
 	long ret;
 
-	CPU_ZERO(&set);
-	CPU_SET(0, &set);
-	ASSERT_EQ(0, sched_setaffinity(0, sizeof(set), &set));
+	pin_to_cpu(0);
 	if (!worker_create(&w, 7, ~0UL, 1000))
 		SKIP(return, "no XSAVE");
 	__builtin_cpu_init();

@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include <cpuid.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -214,9 +215,14 @@ bool host_is_amd(void)
 	return b == signature_AMD_ebx && c == signature_AMD_ecx && d == signature_AMD_edx;
 }
 
-uint64_t rdtsc_now(void)
+void pin_to_cpu(int cpu)
 {
-	return __builtin_ia32_rdtsc();
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		die("cannot run on CPU %d: %s", cpu, strerror(errno));
 }
 
 uint64_t ns_now(void)

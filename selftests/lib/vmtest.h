@@ -74,7 +74,7 @@ struct kvm_cpuid_entry2 *cpuid_find(struct kvm_cpuid2 *cpuid, uint32_t function,
 void vcpu_set_supported_cpuid(struct vcpu *cpu, int dev);
 
 bool host_is_amd(void);
-uint64_t rdtsc_now(void);
+void pin_to_cpu(int cpu);
 uint64_t ns_now(void);
 
 #endif

@@ -4,8 +4,10 @@
  *
  * Commands are a table. Every mistake of the user's is one line on stderr, and status 1.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "keel.h"
 
@@ -24,13 +26,26 @@ static void usage(FILE *to)
 	fprintf(to, "usage: keel COMMAND [OPTIONS]\n\ncommands:\n");
 	for (size_t i = 0; i < COMMANDS; i++)
 		fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].what);
-	fprintf(to, "\nkeel COMMAND --help explains a command; keel --version names the version.\n");
+	fprintf(to, "\nkeel COMMAND --help explains a command, keel --version names the version\n");
+}
+
+/* With a standard descriptor closed, the next file opened would take its place as the console. */
+static void descriptors_fill(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
 }
 
 int main(int argc, char **argv)
 {
 	const char *command = argc > 1 ? argv[1] : "";
 
+	descriptors_fill();
 	if (!strcmp(command, "--help") || !strcmp(command, "-h") || !strcmp(command, "help")) {
 		usage(stdout);
 		return 0;

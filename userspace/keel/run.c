@@ -148,7 +148,8 @@ static int options_parse(int argc, char **argv, struct options *o)
 		}
 	}
 	if (!ret && optind < argc)
-		ret = keel_fail(EINVAL, "unexpected argument '%s': try keel run --help", argv[optind]);
+		ret = keel_fail(EINVAL, "unexpected argument '%s': try keel run --help",
+				argv[optind]);
 	if (!ret && !o->kernel)
 		ret = keel_fail(EINVAL, "no kernel given: add --kernel FILE");
 	return ret;
@@ -209,7 +210,8 @@ static int devices_create(struct machine *m)
 	if (!ret)
 		ret = keel_bus_add(bus, KEEL_PIO, RTC_PORT, KEEL_RTC_PORTS, &keel_rtc_ops, m->rtc);
 	if (!ret)
-		ret = keel_bus_add(bus, KEEL_PIO, KBC_PORT, KEEL_I8042_PORTS, &keel_i8042_ops, m->kbc);
+		ret = keel_bus_add(bus, KEEL_PIO, KBC_PORT, KEEL_I8042_PORTS, &keel_i8042_ops,
+				   m->kbc);
 	return ret;
 }
 

@@ -68,14 +68,14 @@ static int place(const struct setup_header *hdr, uint64_t payload, const struct 
 
 	if (hdr->relocatable_kernel) {
 		if (align < ALIGN_MIN || align > ALIGN_MAX || align & (align - 1))
-			return keel_fail(ENOEXEC, "the kernel's alignment of 0x%llx makes no sense: the "
-					 "image is damaged", (unsigned long long)align);
+			return keel_fail(ENOEXEC, "the kernel's alignment of 0x%llx makes no "
+					 "sense: the image is damaged", (unsigned long long)align);
 		if (start & (align - 1) || !fits(mem, start, need))
 			start = (BOOT_KERNEL_MIN + align - 1) & ~(align - 1);
 	}
 	if (!fits(mem, start, need))
-		return keel_fail(ENOMEM, "the kernel needs %llu KiB at 0x%llx, and the guest has %llu MiB "
-				 "there: give more memory with -m (or the image is damaged)",
+		return keel_fail(ENOMEM, "the kernel needs %llu KiB at 0x%llx, and the guest has "
+				 "%llu MiB there: give more memory with -m, if the image is sound",
 				 (unsigned long long)need >> 10, (unsigned long long)start,
 				 (unsigned long long)(keel_memory_low(mem) / KEEL_MIB));
 	out->start = start;
@@ -98,8 +98,8 @@ int keel_load_bzimage(const void *image, size_t size, struct keel_memory *mem,
 	/* for compatibility, 0 means 4 sectors; the boot sector comes on top */
 	setup = ((hdr.setup_sects ? hdr.setup_sects : 4) + 1) * (uint64_t)SECTOR;
 	if (size <= setup + ENTRY_64)
-		return keel_fail(ENOEXEC, "the kernel is cut short: its setup part alone has %llu bytes "
-				 "and the file %zu", (unsigned long long)setup, size);
+		return keel_fail(ENOEXEC, "the kernel is cut short: its setup part alone has %llu "
+				 "bytes and the file %zu", (unsigned long long)setup, size);
 	payload = size - setup;
 	ret = place(&hdr, payload, mem, out);
 	if (ret)

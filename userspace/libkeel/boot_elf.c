@@ -28,8 +28,8 @@ static int elf_check(const Elf64_Ehdr *eh, size_t size)
 	    eh->e_machine != EM_X86_64)
 		return keel_fail(ENOEXEC, "the kernel is an ELF file, but not for 64-bit x86");
 	if (eh->e_type != ET_EXEC && eh->e_type != ET_DYN)
-		return keel_fail(ENOEXEC, "the kernel is an ELF file, but not an executable one (is it "
-				 "an object or a module?)");
+		return keel_fail(ENOEXEC, "the kernel is an ELF file, but not an executable one "
+				 "(is it an object or a module?)");
 	if (!eh->e_phnum || eh->e_phentsize != sizeof(Elf64_Phdr))
 		return damaged("it has no program headers");
 	if (eh->e_phoff > size || (size - eh->e_phoff) / sizeof(Elf64_Phdr) < eh->e_phnum)
@@ -47,13 +47,14 @@ static int segment_load(const uint8_t *image, size_t size, const Elf64_Phdr *ph,
 	if (ph->p_offset > size || ph->p_filesz > size - ph->p_offset)
 		return damaged("a segment lies beyond its end (is it cut short?)");
 	if (ph->p_paddr < BOOT_KERNEL_MIN || ph->p_paddr >= KEEL_HIGH_BASE)
-		return keel_fail(ENOEXEC, "the kernel wants a segment at 0x%llx, where no kernel can go",
-				 (unsigned long long)ph->p_paddr);
+		return keel_fail(ENOEXEC, "the ELF file is no kernel: it wants a segment at "
+				 "0x%llx, where none can be", (unsigned long long)ph->p_paddr);
 	to = keel_memory_at(mem, ph->p_paddr, ph->p_memsz);
 	if (!to)
-		return keel_fail(ENOMEM, "the kernel needs %llu KiB at 0x%llx, and the guest has %llu MiB "
-				 "there: give more memory with -m (or the image is damaged)",
-				 (unsigned long long)ph->p_memsz >> 10, (unsigned long long)ph->p_paddr,
+		return keel_fail(ENOMEM, "the kernel needs %llu KiB at 0x%llx, and the guest has "
+				 "%llu MiB there: give more memory with -m, if the image is sound",
+				 (unsigned long long)ph->p_memsz >> 10,
+				 (unsigned long long)ph->p_paddr,
 				 (unsigned long long)(keel_memory_low(mem) / KEEL_MIB));
 	memcpy(to, image + ph->p_offset, ph->p_filesz);
 	memset(to + ph->p_filesz, 0, ph->p_memsz - ph->p_filesz);
@@ -121,6 +122,6 @@ int keel_load_kernel(const void *image, size_t size, struct keel_memory *mem,
 		return keel_load_elf(image, size, mem, out);
 	if (size >= 0x206 && p[0x1fe] == 0x55 && p[0x1ff] == 0xaa && !memcmp(p + 0x202, "HdrS", 4))
 		return keel_load_bzimage(image, size, mem, out);
-	return keel_fail(ENOEXEC, "not a Linux kernel: give a bzImage (such as /boot/vmlinuz-*) or an "
-			 "uncompressed ELF vmlinux for x86-64");
+	return keel_fail(ENOEXEC, "not a Linux kernel: give a bzImage (such as /boot/vmlinuz-*) or "
+			 "an uncompressed ELF vmlinux for x86-64");
 }

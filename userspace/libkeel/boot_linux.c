@@ -93,9 +93,9 @@ static int initrd_place(const struct keel_memory *mem, const struct keel_kernel 
 		top = kernel->initrd_max + 1;
 	start = size < top ? (top - size) & ~(KEEL_PAGE_SIZE - 1) : 0;
 	if (size > top || start < kernel->end || start < BOOT_KERNEL_MIN)
-		return keel_fail(ENOMEM, "the initrd of %zu KiB does not fit between the kernel's end at "
-				 "%llu MiB and %llu MiB: give more memory with -m", size >> 10,
-				 (unsigned long long)(kernel->end / KEEL_MIB),
+		return keel_fail(ENOMEM, "the initrd of %zu KiB does not fit between the kernel's "
+				 "end at %llu MiB and %llu MiB: give more memory with -m",
+				 size >> 10, (unsigned long long)(kernel->end / KEEL_MIB),
 				 (unsigned long long)(top / KEEL_MIB));
 	memcpy(keel_memory_at(mem, start, size), initrd, size);
 	bp->hdr.ramdisk_image = start;
@@ -181,6 +181,6 @@ void keel_boot_regs(const struct keel_kernel *kernel, struct kvm_sregs *sregs,
 	memset(regs, 0, sizeof(*regs));
 	regs->rip = kernel->entry;
 	regs->rsi = BOOT_PARAMS;
-	regs->rsp = BOOT_PAGE_TABLES;	/* grows down below the page tables, until the kernel's own */
+	regs->rsp = BOOT_PAGE_TABLES;	/* until the kernel has its own */
 	regs->rflags = RFLAGS_FIXED;
 }

@@ -144,9 +144,10 @@ void keel_bus_stats(struct keel_bus *bus, FILE *to)
 		for (size_t j = 0; j < s->count; j++) {
 			struct region *r = s->region[j];
 
-			if (r->reads || r->writes)
-				fprintf(to, "  %s 0x%-6llx %-12s %10lu reads %10lu writes\n", name[i],
-					(unsigned long long)r->base, r->ops->name, r->reads, r->writes);
+			if (!r->reads && !r->writes)
+				continue;
+			fprintf(to, "  %s 0x%-6llx %-12s %10lu reads %10lu writes\n", name[i],
+				(unsigned long long)r->base, r->ops->name, r->reads, r->writes);
 		}
 		if (s->unclaimed)
 			fprintf(to, "  %s unclaimed %22lu accesses\n", name[i], s->unclaimed);

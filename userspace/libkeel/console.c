@@ -44,7 +44,7 @@ struct keel_console {
 
 	pthread_mutex_t lock;
 	pthread_cond_t filled, drained;
-	bool stopping, broken;
+	bool stopping, broken, stuck;
 	atomic_ulong written;
 	uint8_t ring[OUT_SIZE];
 	unsigned int out_head, out_count;
@@ -53,8 +53,8 @@ struct keel_console {
 	unsigned int in_head, in_count;
 };
 
-int keel_console_create(int in, int out, void (*quit)(void *opaque, const char *error), void *opaque,
-			struct keel_console **result)
+int keel_console_create(int in, int out, void (*quit)(void *opaque, const char *error),
+			void *opaque, struct keel_console **result)
 {
 	struct keel_console *con = calloc(1, sizeof(*con));
 
@@ -271,7 +271,7 @@ static void *input_thread(void *opaque)
 			continue;
 		if (fds[1].revents) {
 			n = read(con->in, data, sizeof(data));
-			/* end of input, or no input at all (a closed descriptor): never ask again */
+			/* end of input, or none at all (a closed descriptor): never ask again */
 			if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN))
 				con->in = -1;
 			for (ssize_t i = 0; i < n; i++)
@@ -324,14 +324,14 @@ void keel_console_stop(struct keel_console *con)
 		pthread_join(con->in_thread, NULL);
 	con->in_started = false;
 	/* a slow reader gets everything; one that takes nothing (a stopped terminal) ends it */
-	while (con->out_started) {
+	while (con->out_started && !con->stuck) {
 		before = con->written;
 		clock_gettime(CLOCK_REALTIME, &until);
 		until.tv_sec += STALL_SECONDS;
 		if (!pthread_timedjoin_np(con->out_thread, NULL, &until))
 			con->out_started = false;
-		else if (con->written == before)
-			break;
+		else
+			con->stuck = con->written == before;
 	}
 	if (con->raw)
 		keel_term_restore();
@@ -343,7 +343,7 @@ void keel_console_destroy(struct keel_console *con)
 	if (!con)
 		return;
 	keel_console_stop(con);
-	/* an output thread that is still stuck in write() uses all of this until the process ends */
+	/* an output thread stuck in write() uses all of this until the process ends */
 	if (con->out_started)
 		return;
 	close(con->wake);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What CPUID tells the guest: all that KVM_GET_SUPPORTED_CPUID offers, with the leaves that speak of
- * the vCPU's place in the machine written anew.
+ * What CPUID tells the guest: all that KVM_GET_SUPPORTED_CPUID offers, with the leaves that speak
+ * of the vCPU's place in the machine written anew.
  *
  * The guest's CPUs are single-threaded cores of one package, and APIC ids are vCPU numbers. The
  * leaves are described in SDM vol 2, CPUID, and APM vol 3, appendix E.
@@ -165,7 +165,7 @@ int keel_cpuid_set(struct keel_vm *vm, struct keel_vcpu *vcpu)
 	err = errno;
 	free(cpuid);
 	if (ret < 0)
-		return keel_fail(err, "%s: vCPU %u: KVM_SET_CPUID2 failed: %s", vm->device, vcpu->id,
-				 strerror(err));
+		return keel_fail(err, "%s: vCPU %u: KVM_SET_CPUID2 failed: %s", vm->device,
+				 vcpu->id, strerror(err));
 	return 0;
 }

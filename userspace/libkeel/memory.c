@@ -42,8 +42,9 @@ int keel_memory_create(uint64_t size, struct keel_memory **out)
 		return keel_fail(EINVAL, "memory size %llu is no multiple of 4 KiB",
 				 (unsigned long long)size);
 	if (size < KEEL_MEMORY_MIN)
-		return keel_fail(EINVAL, "memory size of %llu KiB is too small: a guest needs 2 MiB "
-				 "and Linux some 100 MiB (-m 512M)", (unsigned long long)size >> 10);
+		return keel_fail(EINVAL, "memory size of %llu KiB is too small: a guest needs "
+				 "2 MiB and Linux some 100 MiB (-m 512M)",
+				 (unsigned long long)size >> 10);
 	if (size > host || size > SIZE_MAX - HUGE_SIZE)
 		return keel_fail(ENOMEM, "memory size of %llu MiB is over the host's %llu MiB: "
 				 "give less with -m", (unsigned long long)(size / KEEL_MIB),
@@ -131,7 +132,8 @@ int keel_parse_size(const char *text, uint64_t *bytes)
 	return 0;
 
 invalid:
-	return keel_fail(EINVAL, "'%s' is no size: give a number with K, M, G or T, as in 512M", text);
+	return keel_fail(EINVAL, "'%s' is no size: give a number with K, M, G or T, as in 512M",
+			 text);
 range:
 	return keel_fail(ERANGE, "size '%s' is too large", text);
 }

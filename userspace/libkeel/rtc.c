@@ -76,7 +76,7 @@ int keel_rtc_create(const struct keel_memory *mem, uint64_t (*now)(void *opaque)
 	put_size(rtc, 0x17, (low - KEEL_MIB) >> 10, 2);			/* KiB above 1 MiB */
 	put_size(rtc, 0x30, (low - KEEL_MIB) >> 10, 2);
 	put_size(rtc, 0x34, low > 16 * KEEL_MIB ? (low - 16 * KEEL_MIB) >> 16 : 0, 2);
-	put_size(rtc, 0x5b, keel_memory_high(mem) >> 16, 3);		/* 64 KiB units above 4 GiB */
+	put_size(rtc, 0x5b, keel_memory_high(mem) >> 16, 3);	/* 64 KiB units above 4 GiB */
 	*out = rtc;
 	return 0;
 }

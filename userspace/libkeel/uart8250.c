@@ -213,7 +213,7 @@ static void transmit(struct keel_uart *uart, uint8_t byte)
 	uart->thre_pending = true;
 }
 
-/* In loopback the modem outputs drive the modem inputs: RTS, DTR, OUT1, OUT2 to CTS, DSR, RI, DCD. */
+/* In loopback RTS, DTR, OUT1 and OUT2 drive CTS, DSR, RI and DCD. */
 static uint8_t modem_inputs(const struct keel_uart *uart)
 {
 	uint8_t in = 0;

@@ -92,7 +92,8 @@ int keel_vcpu_create(struct keel_vm *vm, unsigned int id, struct keel_vcpu *vcpu
 	vcpu->fd = ioctl(vm->vm_fd, KVM_CREATE_VCPU, (unsigned long)id);
 	if (vcpu->fd < 0) {
 		err = errno;
-		return keel_fail(err, "%s: cannot create vCPU %u: %s", vm->device, id, strerror(err));
+		return keel_fail(err, "%s: cannot create vCPU %u: %s", vm->device, id,
+				 strerror(err));
 	}
 	vcpu->run = mmap(NULL, vm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
 	if (vcpu->run == MAP_FAILED) {
@@ -212,7 +213,7 @@ static void exit_handle(struct keel_vcpu *vcpu)
 	case KVM_EXIT_IOAPIC_EOI:
 		break;
 	case KVM_EXIT_HLT:
-		/* only without an in-kernel irqchip, and then there is nothing that could wake it */
+		/* only without an in-kernel irqchip, and then nothing could wake it */
 		keel_vm_end(vm, KEEL_END_GUEST, "the guest halted");
 		break;
 	case KVM_EXIT_SHUTDOWN:
@@ -285,8 +286,8 @@ static void *vcpu_thread(void *opaque)
 		if (ioctl(vcpu->fd, KVM_RUN, 0) >= 0) {
 			exit_handle(vcpu);
 		} else if (errno != EINTR && errno != EAGAIN) {
-			keel_vm_end(vm, KEEL_END_ERROR, "%s: KVM_RUN failed on vCPU %u: %s", vm->device,
-				    vcpu->id, strerror(errno));
+			keel_vm_end(vm, KEEL_END_ERROR, "%s: KVM_RUN failed on vCPU %u: %s",
+				    vm->device, vcpu->id, strerror(errno));
 		}
 		if (vcpu->run->immediate_exit)
 			kicked(vcpu);

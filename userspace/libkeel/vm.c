@@ -50,8 +50,9 @@ static int device_open(struct keel_vm *vm)
 					 "--device /dev/kvm");
 		case EACCES:
 		case EPERM:
-			return keel_fail(err, "no permission to open %s: run as root or join the group "
-					 "kvm (usermod -aG kvm USER, then log in again)", dev);
+			return keel_fail(err, "no permission to open %s: run as root or join the "
+					 "group kvm (usermod -aG kvm USER, and log in again)",
+					 dev);
 		default:
 			return keel_fail(err, "cannot open %s: %s", dev, strerror(err));
 		}
@@ -88,8 +89,8 @@ static int extensions_check(struct keel_vm *vm)
 	if (!max)
 		max = 4;	/* what api.rst says for a host that reports neither */
 	if (vm->cpus > (unsigned int)max)
-		return keel_fail(EINVAL, "%u CPUs are more than the %d that %s allows: give less with -c",
-				 vm->cpus, max, vm->device);
+		return keel_fail(EINVAL, "%u CPUs are more than the %d that %s allows: give less "
+				 "with -c", vm->cpus, max, vm->device);
 	size = ioctl(vm->sys_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
 	if (size < (int)sizeof(struct kvm_run))
 		return keel_fail(ENOTSUP, "%s gives a kvm_run page of %d bytes", vm->device, size);
@@ -110,13 +111,13 @@ static int vm_fd_create(struct keel_vm *vm)
 	err = errno;
 	switch (err) {
 	case EBUSY:
-		return keel_fail(err, "another hypervisor holds the CPU's virtualization: end its guests "
-				 "and unload it (%s)", is_kvm(vm->device) ? "rmmod keel" :
+		return keel_fail(err, "another hypervisor holds the CPU's virtualization: end its "
+				 "guests and unload it (%s)", is_kvm(vm->device) ? "rmmod keel" :
 				 "modprobe -r kvm_amd kvm_intel");
 	case EOPNOTSUPP:
 	case ENODEV:
-		return keel_fail(err, "the CPU has no usable virtualization: enable AMD-V or VT-x in the "
-				 "firmware");
+		return keel_fail(err, "the CPU has no usable virtualization: enable AMD-V or VT-x "
+				 "in the firmware");
 	default:
 		return keel_fail(err, "%s: cannot create a VM: %s", vm->device, strerror(err));
 	}
@@ -177,7 +178,8 @@ static int platform_create(struct keel_vm *vm)
 	int ret = 0;
 
 	if (extension(vm, KVM_CAP_SET_IDENTITY_MAP_ADDR))
-		ret = vm_ioctl(vm, KVM_SET_IDENTITY_MAP_ADDR, &identity, "KVM_SET_IDENTITY_MAP_ADDR");
+		ret = vm_ioctl(vm, KVM_SET_IDENTITY_MAP_ADDR, &identity,
+			       "KVM_SET_IDENTITY_MAP_ADDR");
 	if (!ret && extension(vm, KVM_CAP_SET_TSS_ADDR))
 		ret = vm_ioctl(vm, KVM_SET_TSS_ADDR, (void *)(uintptr_t)BOOT_KVM_TSS,
 			       "KVM_SET_TSS_ADDR");

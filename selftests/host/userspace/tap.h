@@ -32,6 +32,7 @@ void tap_check(bool ok, const char *file, int line, const char *what);
 void tap_equal(uint64_t have, uint64_t want, const char *file, int line, const char *what);
 
 #define CHECK(cond)		tap_check(cond, __FILE__, __LINE__, #cond)
-#define CHECK_EQ(have, want)	tap_equal((uint64_t)(have), (uint64_t)(want), __FILE__, __LINE__, #have)
+#define CHECK_EQ(have, want)	\
+	tap_equal((uint64_t)(have), (uint64_t)(want), __FILE__, __LINE__, #have)
 
 #endif

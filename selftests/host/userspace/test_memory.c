@@ -110,11 +110,13 @@ static void e820_large(void)
 static void sizes(void)
 {
 	static const struct { const char *text; int ret; uint64_t bytes; } cases[] = {
-		{ "512", 0, 512 * KEEL_MIB }, { "512M", 0, 512 * KEEL_MIB }, { "2g", 0, 2 * KEEL_GIB },
+		{ "512", 0, 512 * KEEL_MIB }, { "512M", 0, 512 * KEEL_MIB },
+		{ "2g", 0, 2 * KEEL_GIB },
 		{ "1024k", 0, KEEL_MIB }, { "1T", 0, 1024 * KEEL_GIB }, { "0", 0, 0 },
-		{ "", -EINVAL, 0 }, { "-1", -EINVAL, 0 }, { "+1", -EINVAL, 0 }, { " 1", -EINVAL, 0 },
-		{ "1X", -EINVAL, 0 }, { "1MB", -EINVAL, 0 }, { "M", -EINVAL, 0 }, { "1.5G", -EINVAL, 0 },
-		{ "0x10", -EINVAL, 0 }, { "99999999999999999999", -ERANGE, 0 },
+		{ "", -EINVAL, 0 }, { "-1", -EINVAL, 0 }, { "+1", -EINVAL, 0 },
+		{ " 1", -EINVAL, 0 }, { "1X", -EINVAL, 0 }, { "1MB", -EINVAL, 0 },
+		{ "M", -EINVAL, 0 }, { "1.5G", -EINVAL, 0 }, { "0x10", -EINVAL, 0 },
+		{ "99999999999999999999", -ERANGE, 0 },
 		{ "17592186044416", -ERANGE, 0 }, { "16777216T", -ERANGE, 0 },
 	};
 
