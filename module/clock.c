@@ -2,14 +2,14 @@
 /*
  * The guest's time stamp counter: the host's plus an offset for each vCPU.
  *
- * A client that restores or starts several vCPUs writes nearly the same TSC value to each, one after
- * the other, and means them to be equal. Writes from the client that lie within a second of where the
- * VM's TSC stands by now therefore get the offset of the earlier one, as does a write of 0 (a fresh
- * vCPU). The host's TSC is taken to be the same on all CPUs. There is no scaling: the guest's TSC runs
- * at the host's rate.
+ * A client that restores or starts several vCPUs writes nearly the same TSC value to each, one
+ * after the other, and means them to be equal. Writes from the client that lie within a second of
+ * where the VM's TSC stands by now therefore get the offset of the earlier one, as does a write of
+ * 0 (a fresh vCPU). The host's TSC is taken to be the same on all CPUs. There is no scaling: the
+ * guest's TSC runs at the host's rate.
  *
- * Locks: vm->tsc_lock for the VM's last write; vcpu->mutex for the offset. Callable with interrupts off.
- * SDM 3B, 17.17.
+ * Locks: vm->tsc_lock for the VM's last write; vcpu->mutex for the offset. Callable with interrupts
+ * off. SDM 3B, 17.17.
  */
 #include <linux/ktime.h>
 #include <linux/math64.h>
@@ -67,7 +67,8 @@ void keel_set_guest_tsc(struct keel_vcpu *vcpu, u64 tsc)
 	now = ktime_get_boottime_ns();
 	offset = tsc - rdtsc_ordered();
 	if (vm->last_tsc_nsec && tsc_khz) {
-		expected = vm->last_tsc_write + mul_u64_u64_div_u64(now - vm->last_tsc_nsec, tsc_khz, NSEC_PER_MSEC);
+		expected = vm->last_tsc_write +
+			   mul_u64_u64_div_u64(now - vm->last_tsc_nsec, tsc_khz, NSEC_PER_MSEC);
 		same = !tsc || (tsc < expected + hz && tsc + hz > expected);
 		if (same)
 			offset = vm->last_tsc_offset;

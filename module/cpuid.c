@@ -2,11 +2,11 @@
 /*
  * CPUID: what Keel offers to clients, and what each vCPU answers to its guest.
  *
- * The supported table is made once, at load, from the CPU's own CPUID: cpuid_table.c names every bit
- * that passes, this file computes the values that are not the host's. The client picks from it with
- * KVM_SET_CPUID2; the guest then sees the client's entries with the few bits patched in that follow
- * guest state (OSXSAVE, the APIC enable bit, the size of the XSAVE area). The patching is done on the
- * way out, never in the stored entries, because a guest may change CR4 without an exit.
+ * The supported table is made once, at load, from the CPU's own CPUID: cpuid_table.c names every
+ * bit that passes, this file computes the values that are not the host's. The client picks from it
+ * with KVM_SET_CPUID2; the guest then sees the client's entries with the few bits patched in that
+ * follow guest state (OSXSAVE, the APIC enable bit, the size of the XSAVE area). The patching is
+ * done on the way out, never in the stored entries, because a guest may change CR4 without an exit.
  *
  * Locks: the supported table is read-only after load; a vCPU's entries are under vcpu->mutex.
  * SDM 2A, CPUID; APM 3, appendix E.
@@ -29,8 +29,8 @@ static u64 host_cr4_bits __ro_after_init;
 static u64 host_efer_bits __ro_after_init;
 
 /*
- * An entry without the "index matters" flag answers for every index. Subleaves that Keel itself looks
- * up are those of indexed functions, or 0.
+ * An entry without the "index matters" flag answers for every index. Subleaves that Keel itself
+ * looks up are those of indexed functions, or 0.
  */
 static struct kvm_cpuid_entry2 *entry_find(struct kvm_cpuid_entry2 *entries, unsigned int nent,
 					   u32 function, u32 index)
@@ -123,7 +123,8 @@ static void table_add_xstate(struct kvm_cpuid_entry2 *e)
 static void leaf_compute(struct kvm_cpuid_entry2 *e)
 {
 	static const u32 signature[3] = {
-		VENDOR_WORD('K', 'V', 'M', 'K'), VENDOR_WORD('V', 'M', 'K', 'V'), VENDOR_WORD('M', 0, 0, 0),
+		VENDOR_WORD('K', 'V', 'M', 'K'), VENDOR_WORD('V', 'M', 'K', 'V'),
+		VENDOR_WORD('M', 0, 0, 0),
 	};
 
 	switch (e->function) {
@@ -150,8 +151,8 @@ static void leaf_compute(struct kvm_cpuid_entry2 *e)
 	case 0x80000000:
 		e->eax = min(e->eax, 0x80000021U);
 		/*
-		 * 0x80000021 tells of a serializing LFENCE, which the kernel may have switched on, and is
-		 * offered to each guest whose CPU is new enough for the leaves in between.
+		 * 0x80000021 tells of a serializing LFENCE, which the kernel may have switched on,
+		 * and is offered to each guest whose CPU is new enough for the leaves in between.
 		 */
 		if (e->eax >= 0x8000001d)
 			e->eax = 0x80000021;
@@ -205,8 +206,9 @@ static void table_add_class(u32 base)
 /* CR4 and EFER bits that the hardware can give to a guest; the guest's CPUID narrows them. */
 static void host_bits_compute(void)
 {
-	host_cr4_bits = X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE |
-			X86_CR4_MCE | X86_CR4_PGE | X86_CR4_PCE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT;
+	host_cr4_bits = X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE |
+			X86_CR4_PAE | X86_CR4_MCE | X86_CR4_PGE | X86_CR4_PCE | X86_CR4_OSFXSR |
+			X86_CR4_OSXMMEXCPT;
 	if (host_offers(1, KEEL_CPUID_ECX, BIT(26)))
 		host_cr4_bits |= X86_CR4_OSXSAVE;
 	if (host_offers(1, KEEL_CPUID_ECX, BIT(17)))
@@ -252,13 +254,14 @@ u64 keel_host_efer_bits(void)
 	return host_efer_bits;
 }
 
-/* The padding of KVM_GET_EMULATED_CPUID's input was checked from its first day; the other's never. */
+/* KVM_GET_EMULATED_CPUID checks the padding of its input, KVM_GET_SUPPORTED_CPUID does not. */
 static bool padding_clean(struct kvm_cpuid_entry2 __user *entries, unsigned int n)
 {
 	u32 pad[3];
 
 	while (n--) {
-		if (copy_from_user(pad, entries++->padding, sizeof(pad)) || pad[0] || pad[1] || pad[2])
+		if (copy_from_user(pad, entries++->padding, sizeof(pad)) || pad[0] || pad[1] ||
+		    pad[2])
 			return false;
 	}
 	return true;
@@ -303,7 +306,8 @@ static void entry_patch(struct keel_vcpu *vcpu, struct kvm_cpuid_entry2 *e)
 	switch (e->function) {
 	case 1:
 		if (host_cr4_bits & X86_CR4_OSXSAVE)
-			bit_assign(&e->ecx, BIT(27), keel_st(vcpu, KEEL_ST_CR)->cr4 & X86_CR4_OSXSAVE);
+			bit_assign(&e->ecx, BIT(27),
+				   keel_st(vcpu, KEEL_ST_CR)->cr4 & X86_CR4_OSXSAVE);
 		bit_assign(&e->edx, BIT(9), keel_lapic_get_base(vcpu) & MSR_IA32_APICBASE_ENABLE);
 		break;
 	case 7:
@@ -326,8 +330,9 @@ static bool entry_equal(const struct kvm_cpuid_entry2 *a, const struct kvm_cpuid
 	       a->eax == b->eax && a->ebx == b->ebx && a->ecx == b->ecx && a->edx == b->edx;
 }
 
-/* A vCPU that has run keeps its CPUID; setting the same again is allowed, as CPU hotplug does it. */
-static int entries_unchanged(struct keel_vcpu *vcpu, const struct kvm_cpuid_entry2 *entries, unsigned int nent)
+/* A vCPU that has run keeps its CPUID; the same again is accepted: CPU hotplug does that. */
+static int entries_unchanged(struct keel_vcpu *vcpu, const struct kvm_cpuid_entry2 *entries,
+			     unsigned int nent)
 {
 	unsigned int i;
 
@@ -463,9 +468,11 @@ int keel_cpuid_get(struct keel_vcpu *vcpu, struct kvm_cpuid2 __user *ucpuid)
 
 /*
  * A leaf that is above its class's highest, or whose class does not exist, answers on Intel as the
- * highest basic leaf with the same ECX; on AMD with zeros. Hypervisor leaves come in classes of 256.
+ * highest basic leaf with the same ECX; on AMD with zeros. Hypervisor leaves come in classes of
+ * 256.
  */
-static const struct kvm_cpuid_entry2 *beyond_the_end(struct keel_vcpu *vcpu, u32 *function, u32 index)
+static const struct kvm_cpuid_entry2 *beyond_the_end(struct keel_vcpu *vcpu, u32 *function,
+						     u32 index)
 {
 	const struct kvm_cpuid_entry2 *basic = keel_cpuid_find(vcpu, 0, 0);
 	const struct kvm_cpuid_entry2 *class;
@@ -574,12 +581,16 @@ static u32 guest_bits(struct keel_vcpu *vcpu, u32 function, enum keel_cpuid_reg 
 	return e ? keel_cpuid_reg(e, reg) : 0;
 }
 
+/* The twelve letters are in EBX, EDX, ECX, in that order. */
+static bool vendor_is(const struct kvm_cpuid_entry2 *e, const char *name)
+{
+	return !memcmp(&e->ebx, name, 4) && !memcmp(&e->edx, name + 4, 4) &&
+	       !memcmp(&e->ecx, name + 8, 4);
+}
+
 static bool vendor_is_amd(const struct kvm_cpuid_entry2 *e)
 {
-	return (e->ebx == VENDOR_WORD('A', 'u', 't', 'h') && e->edx == VENDOR_WORD('e', 'n', 't', 'i') &&
-		e->ecx == VENDOR_WORD('c', 'A', 'M', 'D')) ||
-	       (e->ebx == VENDOR_WORD('H', 'y', 'g', 'o') && e->edx == VENDOR_WORD('n', 'G', 'e', 'n') &&
-		e->ecx == VENDOR_WORD('u', 'i', 'n', 'e'));
+	return vendor_is(e, "AuthenticAMD") || vendor_is(e, "HygonGenuine");
 }
 
 /**
@@ -597,7 +608,9 @@ void keel_cpuid_refresh(struct keel_vcpu *vcpu)
 
 	c->features = 0;
 	for (i = 0; i < ARRAY_SIZE(features); i++) {
-		u32 bits = guest_bits(vcpu, features[i].function, features[i].reg) & features[i].bits;
+		u32 bits = guest_bits(vcpu, features[i].function, features[i].reg);
+
+		bits &= features[i].bits;
 
 		if (features[i].hardware) {
 			e = entry_find(supported, nr_supported, features[i].function, 0);
@@ -615,7 +628,9 @@ void keel_cpuid_refresh(struct keel_vcpu *vcpu)
 	for (i = 0; i < ARRAY_SIZE(gated); i++) {
 		u64 *valid = gated[i].efer ? &c->efer_valid : &c->cr4_valid;
 
-		if (c->nent && !(guest_bits(vcpu, gated[i].function, gated[i].reg) & gated[i].feature))
+		u32 bits = guest_bits(vcpu, gated[i].function, gated[i].reg);
+
+		if (c->nent && !(bits & gated[i].feature))
 			*valid &= ~gated[i].bit;
 	}
 
@@ -627,6 +642,7 @@ void keel_cpuid_refresh(struct keel_vcpu *vcpu)
 	if (e && e->eax >= 0x80000008) {
 		e = keel_cpuid_find(vcpu, 0x80000008, 0);
 		if (e)
-			c->maxphyaddr = min(e->eax & 0xff, 52U);	/* the architecture's limit */
+			/* the architecture's limit */
+			c->maxphyaddr = min(e->eax & 0xff, 52U);
 	}
 }

@@ -2,10 +2,10 @@
 /*
  * The table of CPUID bits that guests may see.
  *
- * A bit reaches the supported table when the CPU has it, the host kernel has not switched it off, this
- * table lets it pass, and the vendor backend (keel_ops->feature_mask) agrees. What is in no row is
- * zero. A bit passes only when it works in a guest: because the instruction needs nothing of a
- * hypervisor, or because Keel virtualizes what it needs. Comments name what is left out, and why.
+ * A bit reaches the supported table when the CPU has it, the host kernel has not switched it off,
+ * this table lets it pass, and the vendor backend (keel_ops->feature_mask) agrees. What is in no
+ * row is zero. A bit passes only when it works in a guest: because the instruction needs nothing of
+ * a hypervisor, or because Keel virtualizes what it needs. Comments name what is left out, and why.
  *
  * No locks: constant. SDM 2A, CPUID; APM 3, appendix E.
  */
@@ -34,14 +34,14 @@ static const struct pass_rule pass_rules[] = {
 	{ 0, 0, KEEL_CPUID_ECX, NO_WORD, ~0u },
 	{ 0, 0, KEEL_CPUID_EDX, NO_WORD, ~0u },
 
-	/* Family, model, stepping; brand index and CLFLUSH size. The APIC id is the client's to set. */
+	/* Family, model, stepping; brand index, CLFLUSH size. The APIC id is the client's. */
 	{ 1, 0, KEEL_CPUID_EAX, NO_WORD, ~0u },
 	{ 1, 0, KEEL_CPUID_EBX, NO_WORD, 0x0000ffff },
 	/*
-	 * Left out: DTES64 2, MONITOR 3 (executes as a no-op), DS_CPL 4, VMX 5 (no nesting), SMX 6, EST 7,
-	 * TM2 8, CNXT_ID 10, SDBG 11, xTPR 14, PDCM 15 (no performance monitoring), DCA 18, TSC_DEADLINE 24
-	 * (the client adds it after asking for KVM_CAP_TSC_DEADLINE_TIMER), OSXSAVE 27 (follows CR4),
-	 * HYPERVISOR 31 (the client adds it). X2APIC 21 is forced below.
+	 * Left out: DTES64 2, MONITOR 3 (executes as a no-op), DS_CPL 4, VMX 5 (no nesting), SMX 6,
+	 * EST 7, TM2 8, CNXT_ID 10, SDBG 11, xTPR 14, PDCM 15 (no performance monitoring), DCA 18,
+	 * TSC_DEADLINE 24 (the client adds it after asking for KVM_CAP_TSC_DEADLINE_TIMER), OSXSAVE
+	 * 27 (follows CR4), HYPERVISOR 31 (the client adds it). X2APIC 21 is forced below.
 	 */
 	{ 1, 0, KEEL_CPUID_ECX, WORD(XMM3),
 	  BIT(0) /* SSE3 */ | BIT(1) /* PCLMULQDQ */ | BIT(9) /* SSSE3 */ | BIT(12) /* FMA */ |
@@ -50,16 +50,16 @@ static const struct pass_rule pass_rules[] = {
 	  BIT(25) /* AES */ | BIT(26) /* XSAVE */ | BIT(28) /* AVX */ | BIT(29) /* F16C */ |
 	  BIT(30) /* RDRAND */ },
 	/*
-	 * Left out: PSN 18, DS 21 (debug store), ACPI 22 (thermal MSRs), HTT 28 (the client knows the
-	 * topology), TM 29, PBE 31.
+	 * Left out: PSN 18, DS 21 (debug store), ACPI 22 (thermal MSRs), HTT 28 (the client knows
+	 * the topology), TM 29, PBE 31.
 	 */
 	{ 1, 0, KEEL_CPUID_EDX, WORD(FPU),
-	  BIT(0) /* FPU */ | BIT(1) /* VME */ | BIT(2) /* DE */ | BIT(3) /* PSE */ | BIT(4) /* TSC */ |
-	  BIT(5) /* MSR */ | BIT(6) /* PAE */ | BIT(7) /* MCE */ | BIT(8) /* CX8 */ | BIT(9) /* APIC */ |
-	  BIT(11) /* SEP */ | BIT(12) /* MTRR */ | BIT(13) /* PGE */ | BIT(14) /* MCA */ |
-	  BIT(15) /* CMOV */ | BIT(16) /* PAT */ | BIT(17) /* PSE36 */ | BIT(19) /* CLFLUSH */ |
-	  BIT(23) /* MMX */ | BIT(24) /* FXSR */ | BIT(25) /* SSE */ | BIT(26) /* SSE2 */ |
-	  BIT(27) /* SELFSNOOP */ },
+	  BIT(0) /* FPU */ | BIT(1) /* VME */ | BIT(2) /* DE */ | BIT(3) /* PSE */ |
+	  BIT(4) /* TSC */ | BIT(5) /* MSR */ | BIT(6) /* PAE */ | BIT(7) /* MCE */ |
+	  BIT(8) /* CX8 */ | BIT(9) /* APIC */ | BIT(11) /* SEP */ | BIT(12) /* MTRR */ |
+	  BIT(13) /* PGE */ | BIT(14) /* MCA */ | BIT(15) /* CMOV */ | BIT(16) /* PAT */ |
+	  BIT(17) /* PSE36 */ | BIT(19) /* CLFLUSH */ | BIT(23) /* MMX */ | BIT(24) /* FXSR */ |
+	  BIT(25) /* SSE */ | BIT(26) /* SSE2 */ | BIT(27) /* SELFSNOOP */ },
 
 	/* Cache and TLB descriptors. */
 	{ 2, 0, KEEL_CPUID_EAX, NO_WORD, ~0u },
@@ -77,26 +77,28 @@ static const struct pass_rule pass_rules[] = {
 	{ 7, 0, KEEL_CPUID_EBX, WORD(FSGSBASE),
 	  BIT(0) /* FSGSBASE */ | BIT(3) /* BMI1 */ | BIT(4) /* HLE */ | BIT(5) /* AVX2 */ |
 	  BIT(6) /* FDP_EXCPTN_ONLY */ | BIT(7) /* SMEP */ | BIT(8) /* BMI2 */ | BIT(9) /* ERMS */ |
-	  BIT(10) /* INVPCID: needs nested paging */ | BIT(11) /* RTM */ | BIT(13) /* ZERO_FCS_FDS */ |
-	  BIT(16) /* AVX512F */ | BIT(17) /* AVX512DQ */ | BIT(18) /* RDSEED */ | BIT(19) /* ADX */ |
-	  BIT(20) /* SMAP */ | BIT(21) /* AVX512IFMA */ | BIT(23) /* CLFLUSHOPT */ | BIT(24) /* CLWB */ |
-	  BIT(26) /* AVX512PF */ | BIT(27) /* AVX512ER */ | BIT(28) /* AVX512CD */ | BIT(29) /* SHA */ |
+	  BIT(10) /* INVPCID: needs nested paging */ | BIT(11) /* RTM */ |
+	  BIT(13) /* ZERO_FCS_FDS */ | BIT(16) /* AVX512F */ | BIT(17) /* AVX512DQ */ |
+	  BIT(18) /* RDSEED */ | BIT(19) /* ADX */ | BIT(20) /* SMAP */ | BIT(21) /* AVX512IFMA */ |
+	  BIT(23) /* CLFLUSHOPT */ | BIT(24) /* CLWB */ | BIT(26) /* AVX512PF */ |
+	  BIT(27) /* AVX512ER */ | BIT(28) /* AVX512CD */ | BIT(29) /* SHA */ |
 	  BIT(30) /* AVX512BW */ | BIT(31) /* AVX512VL */ },
 	/*
-	 * Left out: PKU 3 and OSPKE 4 (the emulator's page walks know no protection keys), WAITPKG 5 (its
-	 * MSR is not virtualized), CET_SS 7 (needs supervisor XSAVE state), TME 13, KEYLOCKER 23,
-	 * BUS_LOCK_DETECT 24, ENQCMD 29, SGX_LC 30, PKS 31. LA57 16 is forced below.
+	 * Left out: PKU 3 and OSPKE 4 (the emulator's page walks know no protection keys), WAITPKG
+	 * 5 (its MSR is not virtualized), CET_SS 7 (needs supervisor XSAVE state), TME 13,
+	 * KEYLOCKER 23, BUS_LOCK_DETECT 24, ENQCMD 29, SGX_LC 30, PKS 31. LA57 16 is forced below.
 	 */
 	{ 7, 0, KEEL_CPUID_ECX, WORD(AVX512VBMI),
-	  BIT(1) /* AVX512_VBMI */ | BIT(2) /* UMIP */ | BIT(6) /* AVX512_VBMI2 */ | BIT(8) /* GFNI */ |
-	  BIT(9) /* VAES */ | BIT(10) /* VPCLMULQDQ */ | BIT(11) /* AVX512_VNNI */ |
-	  BIT(12) /* AVX512_BITALG */ | BIT(14) /* AVX512_VPOPCNTDQ */ | BIT(22) /* RDPID */ |
-	  BIT(25) /* CLDEMOTE */ | BIT(27) /* MOVDIRI */ | BIT(28) /* MOVDIR64B */ },
+	  BIT(1) /* AVX512_VBMI */ | BIT(2) /* UMIP */ | BIT(6) /* AVX512_VBMI2 */ |
+	  BIT(8) /* GFNI */ | BIT(9) /* VAES */ | BIT(10) /* VPCLMULQDQ */ |
+	  BIT(11) /* AVX512_VNNI */ | BIT(12) /* AVX512_BITALG */ | BIT(14) /* AVX512_VPOPCNTDQ */ |
+	  BIT(22) /* RDPID */ | BIT(25) /* CLDEMOTE */ | BIT(27) /* MOVDIRI */ |
+	  BIT(28) /* MOVDIR64B */ },
 	/*
-	 * Left out: UINTR 5, SRBDS_CTRL 9, PCONFIG 18, ARCH_LBR 19, CET_IBT 20, AMX 22, 24 and 25 (dynamic
-	 * XSAVE state), SPEC_CTRL 26, STIBP 27 and SSBD 31 (SPEC_CTRL is not switched at entry and exit),
-	 * L1D_FLUSH 28, CORE_CAPABILITIES 30. ARCH_CAPABILITIES 29 passes where the CPU has the MSR; its
-	 * value is computed in msr.c.
+	 * Left out: UINTR 5, SRBDS_CTRL 9, PCONFIG 18, ARCH_LBR 19, CET_IBT 20, AMX 22, 24 and 25
+	 * (dynamic XSAVE state), SPEC_CTRL 26, STIBP 27 and SSBD 31 (SPEC_CTRL is not switched at
+	 * entry and exit), L1D_FLUSH 28, CORE_CAPABILITIES 30. ARCH_CAPABILITIES 29 passes where
+	 * the CPU has the MSR; its value is computed in msr.c.
 	 */
 	{ 7, 0, KEEL_CPUID_EDX, WORD(AVX512_4VNNIW),
 	  BIT(2) /* AVX512_4VNNIW */ | BIT(3) /* AVX512_4FMAPS */ | BIT(4) /* FSRM */ |
@@ -117,7 +119,7 @@ static const struct pass_rule pass_rules[] = {
 	{ 0xd, 1, KEEL_CPUID_EAX, WORD(XSAVEOPT),
 	  BIT(0) /* XSAVEOPT */ | BIT(1) /* XSAVEC */ | BIT(2) /* XGETBV with ECX = 1 */ },
 
-	/* 0x15, 0x16: TSC and core frequency are left to the client, which can know the guest's TSC. */
+	/* 0x15, 0x16: the frequencies are the client's to tell, which may set the guest's TSC. */
 
 	{ 0x80000000, 0, KEEL_CPUID_EAX, NO_WORD, ~0u },
 	{ 0x80000000, 0, KEEL_CPUID_EBX, NO_WORD, ~0u },
@@ -127,23 +129,24 @@ static const struct pass_rule pass_rules[] = {
 	{ 0x80000001, 0, KEEL_CPUID_EAX, NO_WORD, ~0u },
 	{ 0x80000001, 0, KEEL_CPUID_EBX, NO_WORD, 0xf000ffff },
 	/*
-	 * Left out: SVM 2 (no nesting), EXTAPIC 3, OSVW 9 (its MSRs have no content), IBS 10, SKINIT 12,
-	 * WDT 13, LWP 15, TCE 17, PERFCTR_CORE 23, PERFCTR_NB 24, BPEXT 26 (debug address masks are not
-	 * switched), PTSC 27, PERFCTR_LLC 28, MWAITX 29.
+	 * Left out: SVM 2 (no nesting), EXTAPIC 3, OSVW 9 (its MSRs have no content), IBS 10,
+	 * SKINIT 12, WDT 13, LWP 15, TCE 17, PERFCTR_CORE 23, PERFCTR_NB 24, BPEXT 26 (debug
+	 * address masks are not switched), PTSC 27, PERFCTR_LLC 28, MWAITX 29.
 	 */
 	{ 0x80000001, 0, KEEL_CPUID_ECX, WORD(LAHF_LM),
-	  BIT(0) /* LAHF_LM */ | BIT(1) /* CMP_LEGACY */ | BIT(4) /* CR8_LEGACY */ | BIT(5) /* ABM */ |
-	  BIT(6) /* SSE4A */ | BIT(7) /* MISALIGNSSE */ | BIT(8) /* 3DNOWPREFETCH */ | BIT(11) /* XOP */ |
-	  BIT(16) /* FMA4 */ | BIT(21) /* TBM */ | BIT(22) /* TOPOEXT: for the cache leaf */ },
+	  BIT(0) /* LAHF_LM */ | BIT(1) /* CMP_LEGACY */ | BIT(4) /* CR8_LEGACY */ |
+	  BIT(5) /* ABM */ | BIT(6) /* SSE4A */ | BIT(7) /* MISALIGNSSE */ |
+	  BIT(8) /* 3DNOWPREFETCH */ | BIT(11) /* XOP */ | BIT(16) /* FMA4 */ | BIT(21) /* TBM */ |
+	  BIT(22) /* TOPOEXT: for the cache leaf */ },
 	/* Left out: MP 19. */
 	{ 0x80000001, 0, KEEL_CPUID_EDX, WORD(SYSCALL),
-	  BIT(0) /* FPU */ | BIT(1) /* VME */ | BIT(2) /* DE */ | BIT(3) /* PSE */ | BIT(4) /* TSC */ |
-	  BIT(5) /* MSR */ | BIT(6) /* PAE */ | BIT(7) /* MCE */ | BIT(8) /* CX8 */ | BIT(9) /* APIC */ |
-	  BIT(11) /* SYSCALL */ | BIT(12) /* MTRR */ | BIT(13) /* PGE */ | BIT(14) /* MCA */ |
-	  BIT(15) /* CMOV */ | BIT(16) /* PAT */ | BIT(17) /* PSE36 */ | BIT(20) /* NX */ |
-	  BIT(22) /* MMXEXT */ | BIT(23) /* MMX */ | BIT(24) /* FXSR */ | BIT(25) /* FXSR_OPT */ |
-	  BIT(26) /* GBPAGES */ | BIT(27) /* RDTSCP */ | BIT(29) /* LM */ | BIT(30) /* 3DNOWEXT */ |
-	  BIT(31) /* 3DNOW */ },
+	  BIT(0) /* FPU */ | BIT(1) /* VME */ | BIT(2) /* DE */ | BIT(3) /* PSE */ |
+	  BIT(4) /* TSC */ | BIT(5) /* MSR */ | BIT(6) /* PAE */ | BIT(7) /* MCE */ |
+	  BIT(8) /* CX8 */ | BIT(9) /* APIC */ | BIT(11) /* SYSCALL */ | BIT(12) /* MTRR */ |
+	  BIT(13) /* PGE */ | BIT(14) /* MCA */ | BIT(15) /* CMOV */ | BIT(16) /* PAT */ |
+	  BIT(17) /* PSE36 */ | BIT(20) /* NX */ | BIT(22) /* MMXEXT */ | BIT(23) /* MMX */ |
+	  BIT(24) /* FXSR */ | BIT(25) /* FXSR_OPT */ | BIT(26) /* GBPAGES */ |
+	  BIT(27) /* RDTSCP */ | BIT(29) /* LM */ | BIT(30) /* 3DNOWEXT */ | BIT(31) /* 3DNOW */ },
 
 	/* The name of the CPU, its L1 and L2 caches and TLBs. */
 	{ 0x80000006, 0, KEEL_CPUID_EAX, NO_WORD, ~0u },
@@ -155,12 +158,12 @@ static const struct pass_rule pass_rules[] = {
 	{ 0x80000008, 0, KEEL_CPUID_EAX, NO_WORD, 0x0000ffff },
 	/*
 	 * Left out: INVLPGB 3, RDPRU 4, MBE 6, INT_WBINVD 13, IBRS 14, STIBP 15, IBRS_ALL 16,
-	 * STIBP_ALWAYS_ON 17, IBRS_PREFERRED 18, SSBD 24 and PSFD 28 (SPEC_CTRL is not switched at entry
-	 * and exit), VIRT_SSBD 25 (its state is not open to modules).
+	 * STIBP_ALWAYS_ON 17, IBRS_PREFERRED 18, SSBD 24 and PSFD 28 (SPEC_CTRL is not switched at
+	 * entry and exit), VIRT_SSBD 25 (its state is not open to modules).
 	 */
 	{ 0x80000008, 0, KEEL_CPUID_EBX, WORD(CLZERO),
-	  BIT(0) /* CLZERO */ | BIT(2) /* XSAVEERPTR */ | BIT(9) /* WBNOINVD */ | BIT(12) /* IBPB */ |
-	  BIT(26) /* SSB_NO */ },
+	  BIT(0) /* CLZERO */ | BIT(2) /* XSAVEERPTR */ | BIT(9) /* WBNOINVD */ |
+	  BIT(12) /* IBPB */ | BIT(26) /* SSB_NO */ },
 	/* Thread counts and the size of the APIC id; not the performance TSC's. */
 	{ 0x80000008, 0, KEEL_CPUID_ECX, NO_WORD, 0x0000f0ff },
 
@@ -173,10 +176,14 @@ static const struct pass_rule pass_rules[] = {
 
 	/* 0x8000001e: topology is the client's. 0x8000001f: no memory encryption. */
 
-	/* Left out: SMMPGCFG_LOCK 3, UPPER_ADDR_IGNORE 7, AUTOIBRS 8, PREFETCH_CTL 13, CPUID_USER_DIS 17. */
+	/*
+	 * Left out: SMMPGCFG_LOCK 3, UPPER_ADDR_IGNORE 7, AUTOIBRS 8, PREFETCH_CTL 13,
+	 * CPUID_USER_DIS 17.
+	 */
 	{ 0x80000021, 0, KEEL_CPUID_EAX, NO_WORD,
-	  BIT(0) /* NO_NESTED_DATA_BP */ | BIT(2) /* LFENCE_SERIALIZING */ | BIT(5) /* VERW_CLEAR */ |
-	  BIT(6) /* NULL_SEL_CLEARS_BASE */ | BIT(9) /* NO_SMM_CTL_MSR */ },
+	  BIT(0) /* NO_NESTED_DATA_BP */ | BIT(2) /* LFENCE_SERIALIZING */ |
+	  BIT(5) /* VERW_CLEAR */ | BIT(6) /* NULL_SEL_CLEARS_BASE */ |
+	  BIT(9) /* NO_SMM_CTL_MSR */ },
 	{ 0x80000021, 0, KEEL_CPUID_ECX, NO_WORD, BIT(1) /* TSA_SQ_NO */ | BIT(2) /* TSA_L1_NO */ },
 };
 
@@ -190,7 +197,8 @@ static const u32 pass_leaves[] = {
 };
 
 /* Functions whose answer depends on ECX. */
-static const u32 indexed[] = { 4, 7, 0xb, 0xd, 0xf, 0x10, 0x12, 0x14, 0x17, 0x18, 0x1d, 0x1e, 0x1f, 0x8000001d };
+static const u32 indexed[] = { 4, 7, 0xb, 0xd, 0xf, 0x10, 0x12, 0x14, 0x17, 0x18, 0x1d, 0x1e, 0x1f,
+			      0x8000001d };
 
 static bool listed(const u32 *list, unsigned int n, u32 function)
 {
@@ -217,7 +225,8 @@ static void force_bits(struct kvm_cpuid_entry2 *e)
 		if (e->index)
 			break;
 		e->ebx |= BIT(1);		/* TSC_ADJUST: an MSR in software */
-		if (cpuid_ecx(7) & BIT(16))	/* LA57: nested, whatever depth the host's own tables have */
+		/* LA57: nested, whatever depth the host's own tables have */
+		if (cpuid_ecx(7) & BIT(16))
 			e->ecx |= BIT(16);
 		break;
 	case 0x80000008:

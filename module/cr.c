@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Writes to CR0, CR3, CR4, EFER, XCR0 and the debug registers: what the architecture checks and what
- * follows from them.
+ * Writes to CR0, CR3, CR4, EFER, XCR0 and the debug registers: what the architecture checks and
+ * what follows from them.
  *
- * Exits, the emulator and the client's ioctls all come here. A function returns 0, -EINVAL for #GP(0),
- * or -EAGAIN: called inside the window, it needs guest memory (PAE page-directory pointers) that is
- * not resident; nothing has changed, call again outside. With nested paging the CPU walks the guest's
- * tables by itself, so a change of mode needs no more than new state and, where the architecture
- * demands it, a TLB flush.
+ * Exits, the emulator and the client's ioctls all come here. A function returns 0, -EINVAL for
+ * #GP(0), or -EAGAIN: called inside the window, it needs guest memory (PAE page-directory pointers)
+ * that is not resident; nothing has changed, call again outside. With nested paging the CPU walks
+ * the guest's tables by itself, so a change of mode needs no more than new state and, where the
+ * architecture demands it, a TLB flush.
  *
- * Locks: vcpu->mutex; outside the window the caller holds vm->srcu. SDM 3A, 2.5 and 4.10.4; APM 2, 3.1
- * and 5.5.
+ * Locks: vcpu->mutex; outside the window the caller holds vm->srcu. SDM 3A, 2.5 and 4.10.4; APM 2,
+ * 3.1 and 5.5.
  */
 #include <linux/kvm.h>
 #include <asm/msr-index.h>
@@ -18,8 +18,9 @@
 
 #include "ops.h"
 
-#define CR0_KNOWN	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE | \
-			 X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | X86_CR0_PG)
+#define CR0_KNOWN	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | \
+			 X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | \
+			 X86_CR0_PG)
 #define CR3_NOFLUSH	BIT_ULL(63)
 #define CR3_PCID	0xfffULL
 
@@ -27,7 +28,8 @@
 #define CR0_PDPTR	(X86_CR0_CD | X86_CR0_NW | X86_CR0_PG)
 #define CR4_PDPTR	(X86_CR4_PGE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_SMEP)
 
-#define DR6_ONES	0xfffe0ff0ULL	/* bits that read as one when the CPU has neither RTM nor bus-lock #DB */
+/* bits that read as one when the CPU has neither RTM nor bus-lock #DB */
+#define DR6_ONES	0xfffe0ff0ULL
 #define DR6_WRITABLE	0x0000e00fULL
 #define DR6_RTM		BIT_ULL(16)
 #define DR7_ONES	0x00000400ULL
@@ -65,8 +67,8 @@ static u64 bad_gpa_bits(struct keel_vcpu *vcpu)
 }
 
 /*
- * The four PAE pointers at @cr3 would be loaded: #GP if one has reserved bits (SDM 3A, 4.4.1). Bit 5 is
- * reserved too, but QEMU's TCG sets it on a walk, as if it were an accessed bit.
+ * The four PAE pointers at @cr3 would be loaded: #GP if one has reserved bits (SDM 3A, 4.4.1). Bit
+ * 5 is reserved too, but QEMU's TCG sets it on a walk, as if it were an accessed bit.
  */
 static int check_pdptrs(struct keel_vcpu *vcpu, u64 cr3)
 {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The client's view of a vCPU's events and run state: KVM_GET/SET_VCPU_EVENTS, KVM_GET/SET_MP_STATE,
- * KVM_INTERRUPT, KVM_SET_GUEST_DEBUG.
+ * The client's view of a vCPU's events and run state: KVM_GET/SET_VCPU_EVENTS,
+ * KVM_GET/SET_MP_STATE, KVM_INTERRUPT, KVM_SET_GUEST_DEBUG.
  *
- * inject.c owns the priority and the delivery; here the same state is read and replaced. There is no
- * system management mode, so nothing about SMI can be set.
+ * inject.c owns the priority and the delivery; here the same state is read and replaced. There is
+ * no system management mode, so nothing about SMI can be set.
  *
  * Locks: vcpu->mutex and vm->srcu are held by the caller, and no window is open.
  * SDM 3A, 6.9 and 8.4; api.rst of the kernel describes the flags.
@@ -17,8 +17,9 @@
 #include "regs.h"
 
 #define SETTABLE_FLAGS \
-	(KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SIPI_VECTOR | KVM_VCPUEVENT_VALID_SHADOW | \
-	 KVM_VCPUEVENT_VALID_SMM | KVM_VCPUEVENT_VALID_PAYLOAD | KVM_VCPUEVENT_VALID_TRIPLE_FAULT)
+	(KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SIPI_VECTOR | \
+	 KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM | \
+	 KVM_VCPUEVENT_VALID_PAYLOAD | KVM_VCPUEVENT_VALID_TRIPLE_FAULT)
 
 static u8 shadow_to_abi(u8 shadow)
 {
@@ -39,7 +40,7 @@ static void exception_get(struct keel_vcpu *vcpu, struct kvm_vcpu_events *e)
 	/* A client that did not ask for payloads sees CR2 and DR6 as after delivery. */
 	if (!vcpu->vm->exception_payload && ev->exc.pending)
 		keel_deliver_payload(vcpu);
-	/* INT3 and INTO are not told: their instruction runs again, and the ABI has no length for them. */
+	/* INT3 and INTO are not told: they run again, and the ABI has no length for them. */
 	if (ev->exc.nr != X86_TRAP_BP && ev->exc.nr != X86_TRAP_OF) {
 		e->exception.injected = ev->exc.injected;
 		e->exception.pending = ev->exc.pending;
@@ -68,7 +69,8 @@ long keel_events_get(struct keel_vcpu *vcpu, void *buf)
 	e->nmi.injected = ev->nmi.injected;
 	e->nmi.pending = ev->nmi.pending != 0;
 	e->nmi.masked = ev->nmi.masked;
-	e->flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM;
+	e->flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW |
+		   KVM_VCPUEVENT_VALID_SMM;
 	if (vcpu->vm->exception_payload)
 		e->flags |= KVM_VCPUEVENT_VALID_PAYLOAD;
 	if (vcpu->vm->triple_fault_event) {
@@ -88,7 +90,8 @@ static bool events_valid(struct keel_vcpu *vcpu, const struct kvm_vcpu_events *e
 		return false;
 	if ((e->flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT) && !vm->triple_fault_event)
 		return false;
-	if ((e->flags & KVM_VCPUEVENT_VALID_SMM) && (e->smi.smm || e->smi.pending || e->smi.smm_inside_nmi))
+	if ((e->flags & KVM_VCPUEVENT_VALID_SMM) &&
+	    (e->smi.smm || e->smi.pending || e->smi.smm_inside_nmi))
 		return false;
 	if ((e->exception.injected || e->exception.pending) &&
 	    (e->exception.nr > 31 || e->exception.nr == X86_TRAP_NMI))
@@ -125,7 +128,8 @@ long keel_events_set(struct keel_vcpu *vcpu, void *buf)
 	ev->intr.nr = e->interrupt.nr;
 	ev->intr.soft = e->interrupt.soft;
 	if (e->flags & KVM_VCPUEVENT_VALID_SHADOW)
-		keel_st_mod(vcpu, KEEL_ST_SHADOW)->int_shadow = shadow_from_abi(e->interrupt.shadow);
+		keel_st_mod(vcpu, KEEL_ST_SHADOW)->int_shadow =
+			shadow_from_abi(e->interrupt.shadow);
 	ev->nmi.injected = e->nmi.injected;
 	if (e->flags & KVM_VCPUEVENT_VALID_NMI_PENDING)
 		ev->nmi.pending = !!e->nmi.pending;

@@ -2,15 +2,15 @@
 /*
  * The guest's x87, SSE, AVX and AVX-512 registers.
  *
- * Each vCPU has an XSAVE area of its own in standard format, which is also the format of KVM_GET_XSAVE.
- * keel_fpu_load() takes the FPU from the kernel (which puts the client's registers away), loads the
- * guest's and, where it differs, the guest's XCR0; keel_fpu_put() reverses it. The components that are
- * moved are those that a guest may enable. What the guest cannot reach (PKRU, AMX tiles, supervisor
- * states) stays the host's in the registers: XCR0 keeps the guest from it, and IA32_XSS is zero while
- * the guest runs, since XSAVES cannot be intercepted on every CPU.
+ * Each vCPU has an XSAVE area of its own in standard format, which is also the format of
+ * KVM_GET_XSAVE. keel_fpu_load() takes the FPU from the kernel (which puts the client's registers
+ * away), loads the guest's and, where it differs, the guest's XCR0; keel_fpu_put() reverses it. The
+ * components that are moved are those that a guest may enable. What the guest cannot reach (PKRU,
+ * AMX tiles, supervisor states) stays the host's in the registers: XCR0 keeps the guest from it,
+ * and IA32_XSS is zero while the guest runs, since XSAVES cannot be intercepted on every CPU.
  *
- * Locks: vcpu->mutex. Between load and put the area is stale, preemption is off, and nothing else may
- * use the FPU. SDM 1, chapter 13; APM 2, 11.5.
+ * Locks: vcpu->mutex. Between load and put the area is stale, preemption is off, and nothing else
+ * may use the FPU. SDM 1, chapter 13; APM 2, 11.5.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -33,7 +33,7 @@
 #define FCW_INIT	0x37f	/* FNINIT: all exceptions masked, 64-bit precision */
 #define MXCSR_INIT	0x1f80
 
-/* The fixed part of the XSAVE area; before the header it is the FXSAVE area (SDM 1, 10.5.1 and 13.4). */
+/* The fixed part of the XSAVE area, which begins with the FXSAVE area (SDM 1, 10.5.1 and 13.4). */
 struct xsave_area {
 	u16 fcw, fsw;
 	u8 ftw, zero;
@@ -151,7 +151,9 @@ int keel_fpu_module_init(void)
 		if (!(host_xcr0 & BIT_ULL(i)))
 			continue;
 		cpuid_count(0xd, i, &eax, &ebx, &ecx, &edx);
-		components[i] = (struct component) { .offset = ebx, .size = eax, .align64 = ecx & BIT(1) };
+		components[i].offset = ebx;
+		components[i].size = eax;
+		components[i].align64 = ecx & BIT(1);
 	}
 	state_mask = host_xcr0 & (XF_FPSSE | XF_YMM | XF_AVX512);
 	if ((state_mask & XF_AVX512) != XF_AVX512)
@@ -169,7 +171,8 @@ static void area_reset(struct xsave_area *area)
 {
 	memset(area, 0, area_size);
 	area->fcw = FCW_INIT;
-	area->mxcsr = MXCSR_INIT;	/* read even when xstate_bv says that SSE is in its initial state */
+	/* read even when xstate_bv says that SSE is in its initial state */
+	area->mxcsr = MXCSR_INIT;
 }
 
 /**
@@ -216,7 +219,7 @@ void keel_fpu_reset(struct keel_vcpu *vcpu, bool init)
 	vcpu->st.xcr0 = XF_FP;
 }
 
-/* On AMD, a restore leaves the last x87 pointers alone unless an exception is pending: clear them. */
+/* On AMD, a restore keeps the last x87 pointers unless an exception is pending: clear them. */
 static void x87_pointers_clear(void)
 {
 	static const u32 zero;
@@ -270,7 +273,7 @@ void keel_fpu_load(struct keel_vcpu *vcpu)
 	if (host_xss)
 		keel_wrmsr(MSR_IA32_XSS, 0);
 	if (area_load(fpu->area)) {
-		/* what comes from a client is validated, so this is a bug; the guest starts over with FNINIT */
+		/* What comes from a client is validated: a bug. The guest starts over. */
 		WARN_ONCE(1, "keel: guest FPU state could not be restored");
 		area_reset(fpu->area);
 		area_load(fpu->area);
@@ -349,7 +352,7 @@ void keel_fpu_get_legacy(struct keel_vcpu *vcpu, struct kvm_fpu *fpu)
 /**
  * keel_fpu_set_legacy() - KVM_SET_FPU
  * @vcpu: the vCPU, locked, outside the window
- * @fpu: the client's; mxcsr is ignored as in KVM, whose clients leave it zero (KVM_SET_XSAVE sets it)
+ * @fpu: the client's; mxcsr is ignored as in KVM, whose clients leave it zero
  *
  * Return: 0
  */
@@ -411,8 +414,8 @@ void keel_fpu_get_xsave(struct keel_vcpu *vcpu, void *buf, unsigned int size)
  * @buf: keel_fpu_size() bytes from the client
  * @size: of @buf
  *
- * Return: 0, or -EINVAL without any change: unknown components, compacted format, reserved bits in the
- * header or in MXCSR
+ * Return: 0, or -EINVAL without any change: unknown components, compacted format, reserved bits in
+ * the header or in MXCSR
  */
 int keel_fpu_set_xsave(struct keel_vcpu *vcpu, const void *buf, unsigned int size)
 {
@@ -426,7 +429,8 @@ int keel_fpu_set_xsave(struct keel_vcpu *vcpu, const void *buf, unsigned int siz
 	bv = in->xstate_bv;
 	if (bv & ~state_mask)
 		return -EINVAL;
-	if (use_xsave && (in->xcomp_bv || memchr_inv(in->header_reserved, 0, sizeof(in->header_reserved))))
+	if (use_xsave &&
+	    (in->xcomp_bv || memchr_inv(in->header_reserved, 0, sizeof(in->header_reserved))))
 		return -EINVAL;
 	if (!use_xsave)
 		bv = XF_FPSSE;

@@ -174,6 +174,7 @@ int keel_check_extension(struct keel_vm *vm, long cap)
 	case KVM_CAP_DEBUGREGS:
 	case KVM_CAP_XSAVE:
 	case KVM_CAP_XCRS:
+	case KVM_CAP_SREGS2:
 	case KVM_CAP_PIT2:
 	case KVM_CAP_PIT_STATE2:
 	case KVM_CAP_REINJECT_CONTROL:

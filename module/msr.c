@@ -3,10 +3,10 @@
  * Model-specific registers: one sorted table for the guest's RDMSR and WRMSR and the client's
  * KVM_GET_MSRS and KVM_SET_MSRS.
  *
- * What is in no row does not exist: #GP in the guest, the end of the count for the client. Several rows
- * hold no state and exist because operating systems touch the MSR without checking that it is there.
- * Reads and writes run in the window too, so no accessor sleeps. "host" marks the client's accesses,
- * which may do what the guest may not.
+ * What is in no row does not exist: #GP in the guest, the end of the count for the client. Several
+ * rows hold no state and exist because operating systems touch the MSR without checking that it is
+ * there. Reads and writes run in the window too, so no accessor sleeps. "host" marks the client's
+ * accesses, which may do what the guest may not.
  *
  * Locks: vcpu->mutex. SDM 4; APM 2, appendix A; each row's register is described there.
  */
@@ -29,13 +29,15 @@
 #define MSR_K8_TSEG_BASE	0xc0010112
 #define MSR_K8_TSEG_MASK_INDEX	0xc0010113
 
-#define MISC_ENABLE_RESET	(MSR_IA32_MISC_ENABLE_PEBS_UNAVAIL | MSR_IA32_MISC_ENABLE_BTS_UNAVAIL)
+#define MISC_ENABLE_RESET \
+	(MSR_IA32_MISC_ENABLE_PEBS_UNAVAIL | MSR_IA32_MISC_ENABLE_BTS_UNAVAIL)
 
 /* ARCH_CAPABILITIES bits that say something about the CPU and need nothing of Keel. */
 #define ARCH_CAP_PASS \
-	(ARCH_CAP_RDCL_NO | ARCH_CAP_IBRS_ALL | ARCH_CAP_RSBA | ARCH_CAP_SSB_NO | ARCH_CAP_MDS_NO | \
-	 ARCH_CAP_PSCHANGE_MC_NO | ARCH_CAP_TAA_NO | ARCH_CAP_SBDR_SSDP_NO | ARCH_CAP_FBSDP_NO | \
-	 ARCH_CAP_PSDP_NO | ARCH_CAP_FB_CLEAR | ARCH_CAP_RRSBA | ARCH_CAP_PBRSB_NO)
+	(ARCH_CAP_RDCL_NO | ARCH_CAP_IBRS_ALL | ARCH_CAP_RSBA | ARCH_CAP_SSB_NO | \
+	 ARCH_CAP_MDS_NO | ARCH_CAP_PSCHANGE_MC_NO | ARCH_CAP_TAA_NO | ARCH_CAP_SBDR_SSDP_NO | \
+	 ARCH_CAP_FBSDP_NO | ARCH_CAP_PSDP_NO | ARCH_CAP_FB_CLEAR | ARCH_CAP_RRSBA | \
+	 ARCH_CAP_PBRSB_NO)
 
 static u64 arch_capabilities(void)
 {
@@ -46,7 +48,7 @@ static u64 arch_capabilities(void)
 			val = 0;
 		val &= ARCH_CAP_PASS;
 	}
-	/* nested page tables: the guest's page sizes do not reach the host's instruction TLB errata */
+	/* nested paging: the guest's page sizes do not reach the instruction TLB's erratum */
 	val |= ARCH_CAP_PSCHANGE_MC_NO;
 	if (!boot_cpu_has_bug(X86_BUG_CPU_MELTDOWN))
 		val |= ARCH_CAP_RDCL_NO;
@@ -67,13 +69,15 @@ static u64 de_cfg_feature(void)
 }
 
 /* Reads as row->val. */
-static int get_const(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 *val, bool host)
+static int get_const(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 *val,
+		     bool host)
 {
 	*val = row->val;
 	return 0;
 }
 
-static int set_ignore(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host)
+static int set_ignore(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val,
+		      bool host)
 {
 	return 0;
 }
@@ -83,12 +87,14 @@ static int set_zero(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, 
 	return val ? -EINVAL : 0;
 }
 
-static int set_zero_host(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host)
+static int set_zero_host(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val,
+			 bool host)
 {
 	return val || !host ? -EINVAL : 0;
 }
 
-static int get_host_zero(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 *val, bool host)
+static int get_host_zero(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 *val,
+			 bool host)
 {
 	*val = 0;
 	return host ? 0 : -EINVAL;
@@ -99,7 +105,8 @@ static u64 *field(struct keel_vcpu *vcpu, const struct msr_row *row)
 	return (void *)vcpu + row->offset;
 }
 
-static int get_field(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 *val, bool host)
+static int get_field(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 *val,
+		     bool host)
 {
 	keel_st(vcpu, row->group);
 	*val = *field(vcpu, row);
@@ -114,23 +121,27 @@ static int set_field(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr,
 }
 
 /* Only the bits of row->val may be set. */
-static int set_field_bits(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host)
+static int set_field_bits(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val,
+			  bool host)
 {
 	return val & ~row->val ? -EINVAL : set_field(vcpu, row, msr, val, host);
 }
 
-static int get_field_host(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 *val, bool host)
+static int get_field_host(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 *val,
+			  bool host)
 {
 	return host ? get_field(vcpu, row, msr, val, host) : -EINVAL;
 }
 
-static int set_field_host(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host)
+static int set_field_host(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val,
+			  bool host)
 {
 	return host ? set_field(vcpu, row, msr, val, host) : -EINVAL;
 }
 
 /* The guest's write has no effect, the client's is stored. */
-static int set_field_host_ignore(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host)
+static int set_field_host_ignore(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr,
+				 u64 val, bool host)
 {
 	return host ? set_field(vcpu, row, msr, val, host) : 0;
 }
@@ -147,16 +158,18 @@ static u64 canonical(struct keel_vcpu *vcpu, u64 addr)
 	return (u64)((s64)(addr << shift) >> shift);
 }
 
-static int set_canonical(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host)
+static int set_canonical(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val,
+			 bool host)
 {
 	return val == canonical(vcpu, val) ? set_field(vcpu, row, msr, val, host) : -EINVAL;
 }
 
 /*
- * SYSENTER_ESP and EIP: AMD CPUs keep 32 bits; Intel faults on a non-canonical address, which would make
- * that a matter of the vendor, so the address is made canonical instead.
+ * SYSENTER_ESP and EIP: AMD CPUs keep 32 bits; Intel faults on a non-canonical address, which would
+ * make that a matter of the vendor, so the address is made canonical instead.
  */
-static int set_sysenter(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host)
+static int set_sysenter(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val,
+			bool host)
 {
 	val = keel_guest_has(vcpu, KEEL_F_AMD) ? (u32)val : canonical(vcpu, val);
 	return set_field(vcpu, row, msr, val, host);
@@ -183,7 +196,8 @@ static int set_tsc(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u
 	return 0;
 }
 
-static int set_tsc_adjust(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host)
+static int set_tsc_adjust(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val,
+			  bool host)
 {
 	if (!keel_guest_has(vcpu, KEEL_F_TSC_ADJUST))
 		return 0;
@@ -193,36 +207,42 @@ static int set_tsc_adjust(struct keel_vcpu *vcpu, const struct msr_row *row, u32
 	return 0;
 }
 
-static int get_deadline(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 *val, bool host)
+static int get_deadline(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 *val,
+			bool host)
 {
 	*val = vcpu->apic ? keel_lapic_get_deadline(vcpu) : 0;
 	return 0;
 }
 
-static int set_deadline(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host)
+static int set_deadline(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val,
+			bool host)
 {
 	if (vcpu->apic)
 		keel_lapic_set_deadline(vcpu, val);
 	return 0;
 }
 
-static int get_apic_base(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 *val, bool host)
+static int get_apic_base(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 *val,
+			 bool host)
 {
 	*val = keel_lapic_get_base(vcpu);
 	return 0;
 }
 
-static int set_apic_base(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host)
+static int set_apic_base(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val,
+			 bool host)
 {
 	return keel_lapic_set_base(vcpu, val, host) ? -EINVAL : 0;
 }
 
-static int get_x2apic(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 *val, bool host)
+static int get_x2apic(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 *val,
+		      bool host)
 {
 	return vcpu->apic ? keel_lapic_msr_get(vcpu, msr, val) : -EINVAL;
 }
 
-static int set_x2apic(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host)
+static int set_x2apic(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val,
+		      bool host)
 {
 	return vcpu->apic ? keel_lapic_msr_set(vcpu, msr, val) : -EINVAL;
 }
@@ -242,7 +262,8 @@ static int set_efer(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, 
 	return 0;
 }
 
-static int set_tsc_aux(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host)
+static int set_tsc_aux(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val,
+		       bool host)
 {
 	/* Intel reserves the upper half, AMD drops it */
 	if (val >> 32 && !keel_guest_has(vcpu, KEEL_F_AMD))
@@ -252,7 +273,8 @@ static int set_tsc_aux(struct keel_vcpu *vcpu, const struct msr_row *row, u32 ms
 }
 
 /* Indirect branch prediction barrier: it acts on this CPU, now. */
-static int set_pred_cmd(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host)
+static int set_pred_cmd(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val,
+			bool host)
 {
 	if ((val & ~(u64)PRED_CMD_IBPB) || !boot_cpu_has(X86_FEATURE_IBPB))
 		return -EINVAL;
@@ -261,7 +283,8 @@ static int set_pred_cmd(struct keel_vcpu *vcpu, const struct msr_row *row, u32 m
 	return 0;
 }
 
-static int set_misc_enable(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host)
+static int set_misc_enable(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val,
+			   bool host)
 {
 	u64 old = vcpu->misc_enable;
 
@@ -275,7 +298,7 @@ static int set_misc_enable(struct keel_vcpu *vcpu, const struct msr_row *row, u3
 	return 0;
 }
 
-/* HWCR: flush filter, IGNNE emulation and TLB cache bits are accepted and dropped (APM 2, 3.2.10). */
+/* HWCR: flush filter, IGNNE emulation and TLB cache bits are dropped (APM 2, 3.2.10). */
 static int set_hwcr(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host)
 {
 	val &= ~(BIT_ULL(3) | BIT_ULL(6) | BIT_ULL(8));
@@ -298,7 +321,8 @@ static int set_vm_cr(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr,
 	return 0;
 }
 
-static int set_vm_hsave(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host)
+static int set_vm_hsave(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val,
+			bool host)
 {
 	if (!host && ((val & ~PAGE_MASK) || val >> vcpu->cpuid.maxphyaddr))
 		return -EINVAL;
@@ -306,7 +330,8 @@ static int set_vm_hsave(struct keel_vcpu *vcpu, const struct msr_row *row, u32 m
 	return 0;
 }
 
-static int set_de_cfg(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host)
+static int set_de_cfg(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val,
+		      bool host)
 {
 	u64 feature = de_cfg_feature();
 
@@ -320,7 +345,7 @@ static int set_de_cfg(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr
 #define RANGE(a, b)	.first = (a), .last = (b)
 #define FIELD(f)	.offset = offsetof(struct keel_vcpu, f)
 #define STATE(g, f)	.group = KEEL_ST_##g, .offset = offsetof(struct keel_vcpu, st.f)
-#define SEGBASE(s)	.group = KEEL_ST_SEG, .offset = offsetof(struct keel_vcpu, st.seg[KEEL_##s].base)
+#define SEGBASE(s)	STATE(SEG, seg[KEEL_##s].base)
 #define CONST(v)	.get = get_const, .val = (v)
 #define LISTED		.listed = true
 
@@ -330,20 +355,25 @@ static const struct msr_row rows[] = {
 	{ RANGE(MSR_IA32_P5_MC_ADDR, MSR_IA32_P5_MC_TYPE), CONST(0) },
 	{ ONE(MSR_IA32_TSC), LISTED, .get = get_tsc, .set = set_tsc },
 	{ ONE(MSR_KVM_WALL_CLOCK), LISTED, .get = msr_get_wall_clock, .set = msr_set_wall_clock },
-	{ ONE(MSR_KVM_SYSTEM_TIME), LISTED, .get = get_field, .set = msr_set_clock, FIELD(clock_msr) },
+	{ ONE(MSR_KVM_SYSTEM_TIME), LISTED, .get = get_field, .set = msr_set_clock,
+	  FIELD(clock_msr) },
 	{ ONE(MSR_IA32_PLATFORM_ID), CONST(0) },
 	{ ONE(MSR_IA32_APICBASE), .get = get_apic_base, .set = set_apic_base },
 	{ ONE(MSR_IA32_EBL_CR_POWERON), CONST(0) },
 	/* Pentium 4 clock ratio: 1, so that nobody divides by zero */
 	{ ONE(MSR_EBC_FREQUENCY_ID), CONST(1 << 24) },
-	{ ONE(MSR_IA32_TSC_ADJUST), LISTED, .get = get_field, .set = set_tsc_adjust, FIELD(tsc_adjust) },
-	{ ONE(MSR_IA32_SPEC_CTRL), .need = KEEL_F_SPEC_CTRL, .get = get_field, .set = set_field_bits,
-	  FIELD(st.spec_ctrl), .val = SPEC_CTRL_IBRS | SPEC_CTRL_STIBP | SPEC_CTRL_SSBD },
+	{ ONE(MSR_IA32_TSC_ADJUST), LISTED, .get = get_field, .set = set_tsc_adjust,
+	  FIELD(tsc_adjust) },
+	{ ONE(MSR_IA32_SPEC_CTRL), .need = KEEL_F_SPEC_CTRL, .get = get_field,
+	  .set = set_field_bits, FIELD(st.spec_ctrl),
+	  .val = SPEC_CTRL_IBRS | SPEC_CTRL_STIBP | SPEC_CTRL_SSBD },
 	{ ONE(MSR_IA32_PRED_CMD), .need = KEEL_F_IBPB, .set = set_pred_cmd },
 	{ ONE(MSR_IA32_UCODE_WRITE), .set = set_ignore },
 	/* the microcode revision; AMD calls it PATCH_LEVEL */
-	{ ONE(MSR_IA32_UCODE_REV), LISTED, .get = get_field, .set = set_field_host_ignore, FIELD(patch_level) },
-	{ ONE(MSR_IA32_SMBASE), LISTED, .get = get_field_host, .set = set_field_host, FIELD(smbase) },
+	{ ONE(MSR_IA32_UCODE_REV), LISTED, .get = get_field, .set = set_field_host_ignore,
+	  FIELD(patch_level) },
+	{ ONE(MSR_IA32_SMBASE), LISTED, .get = get_field_host, .set = set_field_host,
+	  FIELD(smbase) },
 	/* P6 performance counters: nothing counts */
 	{ RANGE(MSR_P6_PERFCTR0, MSR_P6_PERFCTR1), CONST(0), .set = set_ignore },
 	{ ONE(MSR_FSB_FREQ_ID), CONST(3) },
@@ -355,9 +385,12 @@ static const struct msr_row rows[] = {
 	/* L2 cache control: enabled, configured, 256 KiB */
 	{ ONE(MSR_IA32_BBL_CR_CTL3), CONST(0xbe702111), .set = set_ignore },
 	{ ONE(MSR_MISC_FEATURES_ENABLES), LISTED, CONST(0), .set = set_zero },
-	{ ONE(MSR_IA32_SYSENTER_CS), LISTED, .get = get_field, .set = set_field, STATE(MSR, sysenter_cs) },
-	{ ONE(MSR_IA32_SYSENTER_ESP), LISTED, .get = get_field, .set = set_sysenter, STATE(MSR, sysenter_esp) },
-	{ ONE(MSR_IA32_SYSENTER_EIP), LISTED, .get = get_field, .set = set_sysenter, STATE(MSR, sysenter_eip) },
+	{ ONE(MSR_IA32_SYSENTER_CS), LISTED, .get = get_field, .set = set_field,
+	  STATE(MSR, sysenter_cs) },
+	{ ONE(MSR_IA32_SYSENTER_ESP), LISTED, .get = get_field, .set = set_sysenter,
+	  STATE(MSR, sysenter_esp) },
+	{ ONE(MSR_IA32_SYSENTER_EIP), LISTED, .get = get_field, .set = set_sysenter,
+	  STATE(MSR, sysenter_eip) },
 	{ ONE(MSR_IA32_MCG_CAP), .get = msr_get_mce },
 	{ ONE(MSR_IA32_MCG_STATUS), LISTED, .get = msr_get_mce, .set = msr_set_mce },
 	{ ONE(MSR_IA32_MCG_CTL), LISTED, .get = msr_get_mce, .set = msr_set_mce },
@@ -365,21 +398,26 @@ static const struct msr_row rows[] = {
 	/* TSC increment and multiplier that old kernels compute a frequency from */
 	{ ONE(MSR_IA32_PERF_STATUS), CONST(1000 | 4ULL << 40) },
 	{ ONE(MSR_IA32_PERF_CTL), CONST(0) },
-	{ ONE(MSR_IA32_MISC_ENABLE), LISTED, .get = get_field, .set = set_misc_enable, FIELD(misc_enable) },
+	{ ONE(MSR_IA32_MISC_ENABLE), LISTED, .get = get_field, .set = set_misc_enable,
+	  FIELD(misc_enable) },
 	/* no branch records and no branch single-step: writes have no effect */
 	{ ONE(MSR_IA32_DEBUGCTLMSR), CONST(0), .set = set_ignore },
 	{ RANGE(MSR_IA32_LASTBRANCHFROMIP, MSR_IA32_LASTINTTOIP), CONST(0) },
 	{ ONE(MSR_IA32_POWER_CTL), LISTED, .get = get_field, .set = set_field, FIELD(power_ctl) },
 	{ RANGE(0x200, 0x20f), .get = msr_get_mtrr, .set = msr_set_mtrr },
 	{ ONE(MSR_MTRRfix64K_00000), .get = msr_get_mtrr, .set = msr_set_mtrr },
-	{ RANGE(MSR_MTRRfix16K_80000, MSR_MTRRfix16K_A0000), .get = msr_get_mtrr, .set = msr_set_mtrr },
-	{ RANGE(MSR_MTRRfix4K_C0000, MSR_MTRRfix4K_F8000), .get = msr_get_mtrr, .set = msr_set_mtrr },
+	{ RANGE(MSR_MTRRfix16K_80000, MSR_MTRRfix16K_A0000), .get = msr_get_mtrr,
+	  .set = msr_set_mtrr },
+	{ RANGE(MSR_MTRRfix4K_C0000, MSR_MTRRfix4K_F8000), .get = msr_get_mtrr,
+	  .set = msr_set_mtrr },
 	{ ONE(MSR_IA32_CR_PAT), LISTED, .get = get_field, .set = msr_set_pat, STATE(MSR, pat) },
-	{ RANGE(MSR_IA32_MC0_CTL2, MSR_IA32_MC0_CTL2 + KEEL_MCE_BANKS - 1), .get = msr_get_mce, .set = msr_set_mce },
+	{ RANGE(MSR_IA32_MC0_CTL2, MSR_IA32_MC0_CTL2 + KEEL_MCE_BANKS - 1), .get = msr_get_mce,
+	  .set = msr_set_mce },
 	{ ONE(MSR_MTRRdefType), .get = msr_get_mtrr, .set = msr_set_mtrr },
 	/* no PDCM bit in CPUID: only the client sees it */
 	{ ONE(MSR_IA32_PERF_CAPABILITIES), LISTED, .get = get_host_zero, .set = set_zero_host },
-	{ RANGE(MSR_IA32_MC0_CTL, MSR_IA32_MC0_CTL + 4 * KEEL_MCE_BANKS - 1), .get = msr_get_mce, .set = msr_set_mce },
+	{ RANGE(MSR_IA32_MC0_CTL, MSR_IA32_MC0_CTL + 4 * KEEL_MCE_BANKS - 1), .get = msr_get_mce,
+	  .set = msr_set_mce },
 	/* energy counters that kernels read by CPU model */
 	{ ONE(MSR_RAPL_POWER_UNIT), CONST(0) },
 	{ ONE(MSR_PKG_ENERGY_STATUS), CONST(0) },
@@ -390,8 +428,10 @@ static const struct msr_row rows[] = {
 	{ RANGE(0x800, 0x8ff), .get = get_x2apic, .set = set_x2apic },
 	/* no XSAVES bit in CPUID: only the client sees it */
 	{ ONE(MSR_IA32_XSS), .get = get_host_zero, .set = set_zero_host },
-	{ ONE(MSR_KVM_WALL_CLOCK_NEW), LISTED, .get = msr_get_wall_clock, .set = msr_set_wall_clock },
-	{ ONE(MSR_KVM_SYSTEM_TIME_NEW), LISTED, .get = get_field, .set = msr_set_clock, FIELD(clock_msr) },
+	{ ONE(MSR_KVM_WALL_CLOCK_NEW), LISTED, .get = msr_get_wall_clock,
+	  .set = msr_set_wall_clock },
+	{ ONE(MSR_KVM_SYSTEM_TIME_NEW), LISTED, .get = get_field, .set = msr_set_clock,
+	  FIELD(clock_msr) },
 	{ ONE(MSR_EFER), .get = get_field, .set = set_efer, STATE(CR, efer) },
 	{ ONE(MSR_STAR), LISTED, .get = get_field, .set = set_field, STATE(MSR, star) },
 	{ ONE(MSR_LSTAR), LISTED, .get = get_field, .set = set_canonical, STATE(MSR, lstar) },
@@ -399,9 +439,11 @@ static const struct msr_row rows[] = {
 	{ ONE(MSR_SYSCALL_MASK), LISTED, .get = get_field, .set = set_field, STATE(MSR, sfmask) },
 	{ ONE(MSR_FS_BASE), .get = get_field, .set = set_canonical, SEGBASE(FS) },
 	{ ONE(MSR_GS_BASE), .get = get_field, .set = set_canonical, SEGBASE(GS) },
-	{ ONE(MSR_KERNEL_GS_BASE), LISTED, .get = get_field, .set = set_canonical, STATE(MSR, kernel_gs_base) },
-	{ ONE(MSR_TSC_AUX), LISTED, .host_feature = X86_FEATURE_RDTSCP, .need = KEEL_F_RDTSCP | KEEL_F_RDPID,
-	  .get = get_field, .set = set_tsc_aux, FIELD(st.tsc_aux) },
+	{ ONE(MSR_KERNEL_GS_BASE), LISTED, .get = get_field, .set = set_canonical,
+	  STATE(MSR, kernel_gs_base) },
+	{ ONE(MSR_TSC_AUX), LISTED, .host_feature = X86_FEATURE_RDTSCP,
+	  .need = KEEL_F_RDTSCP | KEEL_F_RDPID, .get = get_field, .set = set_tsc_aux,
+	  FIELD(st.tsc_aux) },
 	/* K7 performance counters: nothing counts */
 	{ RANGE(MSR_K7_EVNTSEL0, MSR_K7_PERFCTR3), CONST(0), .set = set_ignore },
 	{ ONE(MSR_AMD64_SYSCFG), CONST(0) },
@@ -417,8 +459,8 @@ static const struct msr_row rows[] = {
 	{ RANGE(MSR_K8_TSEG_BASE, MSR_K8_TSEG_MASK_INDEX), CONST(0) },
 	{ ONE(MSR_VM_CR), .get = get_field, .set = set_vm_cr, FIELD(vm_cr), .val = 0x1f },
 	{ ONE(MSR_VM_IGNNE), .set = set_ignore },
-	{ ONE(MSR_VM_HSAVE_PA), LISTED, .host_feature = X86_FEATURE_SVM, .get = get_field, .set = set_vm_hsave,
-	  FIELD(vm_hsave_pa) },
+	{ ONE(MSR_VM_HSAVE_PA), LISTED, .host_feature = X86_FEATURE_SVM, .get = get_field,
+	  .set = set_vm_hsave, FIELD(vm_hsave_pa) },
 	/* OS-visible workarounds: no erratum is known */
 	{ RANGE(MSR_AMD64_OSVW_ID_LENGTH, MSR_AMD64_OSVW_STATUS), CONST(0), .set = set_zero },
 	{ ONE(MSR_F15H_IC_CFG_INDEX), CONST(0) },
@@ -431,7 +473,8 @@ static const struct msr_row rows[] = {
 
 /* MSRs that tell what the host offers, KVM_GET_MSRS on the device node. */
 static const u32 feature_msrs[] = {
-	MSR_IA32_UCODE_REV, MSR_IA32_ARCH_CAPABILITIES, MSR_IA32_PERF_CAPABILITIES, MSR_AMD64_DE_CFG,
+	MSR_IA32_UCODE_REV, MSR_IA32_ARCH_CAPABILITIES, MSR_IA32_PERF_CAPABILITIES,
+	MSR_AMD64_DE_CFG,
 };
 
 static const struct msr_row *row_find(u32 msr)
@@ -461,7 +504,8 @@ int keel_msr_module_init(void)
 	unsigned int i;
 
 	for (i = 1; i < ARRAY_SIZE(rows); i++) {
-		if (WARN(rows[i].first <= rows[i - 1].last, "keel: MSR %#x is out of order", rows[i].first))
+		if (WARN(rows[i].first <= rows[i - 1].last, "keel: MSR %#x is out of order",
+			 rows[i].first))
 			return -EINVAL;
 	}
 	return 0;
@@ -534,7 +578,8 @@ void keel_msr_reset(struct keel_vcpu *vcpu, bool init)
 	memset(vcpu->mce_banks, 0, sizeof(vcpu->mce_banks));
 	memset(vcpu->mtrr, 0, sizeof(vcpu->mtrr));
 	vcpu->smbase = 0x30000;
-	vcpu->patch_level = 0x01000065;		/* what KVM shows on AMD: kernels want one that is not old */
+	/* what KVM shows on AMD: kernels want one that is not old */
+	vcpu->patch_level = 0x01000065;
 	vcpu->power_ctl = 0;
 	vcpu->arch_capabilities = arch_capabilities();
 	vcpu->hwcr = 0;
@@ -619,7 +664,8 @@ int keel_msr_index_list(struct kvm_msr_list __user *ulist, bool features)
 typedef int (*msr_io_t)(struct keel_vcpu *vcpu, u32 msr, u64 *val);
 
 /* Goes through the client's entries and stops at the first that fails: the count says which. */
-static long msr_io(struct keel_vcpu *vcpu, struct kvm_msrs __user *umsrs, msr_io_t io, bool writeback)
+static long msr_io(struct keel_vcpu *vcpu, struct kvm_msrs __user *umsrs, msr_io_t io,
+		   bool writeback)
 {
 	struct kvm_msr_entry *entries;
 	size_t size;

@@ -11,8 +11,10 @@
 #define KEEL_MCE_BANKS		32
 
 struct msr_row;
-typedef int (*msr_get_t)(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 *val, bool host);
-typedef int (*msr_set_t)(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host);
+typedef int (*msr_get_t)(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 *val,
+			 bool host);
+typedef int (*msr_set_t)(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val,
+			 bool host);
 
 /**
  * struct msr_row - one MSR or a run of them
@@ -48,7 +50,9 @@ int msr_set_pat(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 
 
 /* kvmclock.c */
 int msr_set_clock(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host);
-int msr_set_wall_clock(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host);
-int msr_get_wall_clock(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 *val, bool host);
+int msr_set_wall_clock(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val,
+		       bool host);
+int msr_get_wall_clock(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 *val,
+		       bool host);
 
 #endif /* KEEL_MSR_H */

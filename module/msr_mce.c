@@ -19,7 +19,7 @@
 /* Order of keel_vcpu.mtrr[]. */
 enum { MTRR_FIX = 0, MTRR_VAR = 11, MTRR_DEF = 27 };
 
-/* MCG_CAP bits beyond the bank count: MCG_CTL exists, and errors may be recovered from in software. */
+/* MCG_CAP bits beyond the bank count: MCG_CTL exists, and software may recover from errors. */
 #define MCG_CAP_BITS	(MCG_CTL_P | MCG_SER_P)
 
 /**
@@ -63,7 +63,7 @@ int msr_get_mce(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 
 		*val = vcpu->mcg_ctl;
 		return 0;
 	case MSR_IA32_MC0_CTL2 ... MSR_IA32_MC0_CTL2 + KEEL_MCE_BANKS - 1:
-		/* MCG_CMCI_P is not offered: the registers are not there, but clients may save them */
+		/* MCG_CMCI_P is not offered: they are not there, but clients may save them */
 		if (msr - MSR_IA32_MC0_CTL2 >= nr_banks(vcpu) || !host)
 			return -EINVAL;
 		*val = 0;
@@ -84,8 +84,8 @@ static int bank_set(struct keel_vcpu *vcpu, u32 msr, u64 val, bool host)
 	if (i < 0)
 		return -EINVAL;
 	/*
-	 * CTL takes all zeros or all ones. Linux clears bit 10 of bank 4 on old AMD CPUs, and others
-	 * clear bit 0 of bank 1: let both pass.
+	 * CTL takes all zeros or all ones. Linux clears bit 10 of bank 4 on old AMD CPUs, and
+	 * others clear bit 0 of bank 1: let both pass.
 	 */
 	if (i % 4 == 0 && val && (val | BIT_ULL(10) | BIT_ULL(0)) != ~0ULL)
 		return -EINVAL;
@@ -145,7 +145,8 @@ int keel_setup_mce(struct keel_vcpu *vcpu, u64 cap)
  * @mce: what the bank is to hold
  *
  * An uncorrected error raises #MC, or shuts the vCPU down when one is already in progress; it is
- * dropped when the guest has switched reporting off. A corrected error does not replace an uncorrected.
+ * dropped when the guest has switched reporting off. A corrected error does not replace an
+ * uncorrected one.
  *
  * Return: 0 or -EINVAL
  */
@@ -163,7 +164,8 @@ int keel_set_mce(struct keel_vcpu *vcpu, const struct kvm_x86_mce *mce)
 			return 0;
 		if (bank[0] != ~0ULL)
 			return 0;
-		if ((vcpu->mcg_status & MCG_STATUS_MCIP) || !(keel_st(vcpu, KEEL_ST_CR)->cr4 & X86_CR4_MCE)) {
+		if ((vcpu->mcg_status & MCG_STATUS_MCIP) ||
+		    !(keel_st(vcpu, KEEL_ST_CR)->cr4 & X86_CR4_MCE)) {
 			vcpu->ev.triple_fault = true;
 			keel_request(KEEL_REQ_EVENT, vcpu);
 			return 0;

@@ -2,9 +2,9 @@
 /*
  * The client's view of a vCPU's registers: the ioctls that get and set them in bulk.
  *
- * One table names each ioctl with the size of its structure and its function; the dispatcher copies in
- * and out, the functions see kernel memory only. A set function checks everything first: it either
- * does all or, with -EINVAL, nothing. events.c has the ioctls about events and run state.
+ * One table names each ioctl with the size of its structure and its function; the dispatcher copies
+ * in and out, the functions see kernel memory only. A set function checks everything first: it
+ * either does all or, with -EINVAL, nothing. events.c has the ioctls about events and run state.
  *
  * Locks: vcpu->mutex and vm->srcu are held by the caller, and no window is open.
  * SDM 3A, chapter 2; APM 2, chapter 3; formats are those of linux/kvm.h.
@@ -81,9 +81,10 @@ static void seg_set(struct keel_seg *seg, const struct kvm_segment *k)
 		.base = k->base,
 		.limit = k->limit,
 		.selector = k->selector,
-		.ar = (k->type & KEEL_AR_TYPE) | (k->s & 1 ? KEEL_AR_S : 0) | (k->dpl & 3) << KEEL_AR_DPL_SHIFT |
-		      (k->present & 1 ? KEEL_AR_P : 0) | (k->avl & 1 ? KEEL_AR_AVL : 0) |
-		      (k->l & 1 ? KEEL_AR_L : 0) | (k->db & 1 ? KEEL_AR_DB : 0) | (k->g & 1 ? KEEL_AR_G : 0) |
+		.ar = (k->type & KEEL_AR_TYPE) | (k->dpl & 3) << KEEL_AR_DPL_SHIFT |
+		      (k->s & 1 ? KEEL_AR_S : 0) | (k->present & 1 ? KEEL_AR_P : 0) |
+		      (k->avl & 1 ? KEEL_AR_AVL : 0) | (k->l & 1 ? KEEL_AR_L : 0) |
+		      (k->db & 1 ? KEEL_AR_DB : 0) | (k->g & 1 ? KEEL_AR_G : 0) |
 		      (k->unusable ? KEEL_AR_UNUSABLE : 0),
 	};
 }
@@ -125,8 +126,8 @@ static long sregs_get(struct keel_vcpu *vcpu, void *buf)
 }
 
 /*
- * What cannot be a state of a CPU. EFER is not held against the guest's CPUID, which may come later,
- * but against what the hardware can do.
+ * What cannot be a state of a CPU. EFER is not held against the guest's CPUID, which may come
+ * later, but against what the hardware can do.
  */
 static bool sregs_valid(struct keel_vcpu *vcpu, const struct kvm_sregs *s)
 {
@@ -138,7 +139,8 @@ static bool sregs_valid(struct keel_vcpu *vcpu, const struct kvm_sregs *s)
 	} else if ((s->efer & EFER_LMA) || s->cs.l) {
 		return false;
 	}
-	return !(s->efer & ~keel_host_efer_bits()) && keel_valid_cr4(vcpu, s->cr4) && keel_valid_cr0(s->cr0);
+	return !(s->efer & ~keel_host_efer_bits()) && keel_valid_cr4(vcpu, s->cr4) &&
+	       keel_valid_cr0(s->cr0);
 }
 
 /* Clients that know no KVM_SET_MP_STATE reset the bootstrap processor by its registers alone. */
@@ -377,7 +379,8 @@ static const struct {
 	{ KVM_SET_DEBUGREGS, sizeof(struct kvm_debugregs), 0, false, debugregs_set },
 	{ KVM_GET_LAPIC, 0, sizeof(struct kvm_lapic_state), true, lapic_get },
 	{ KVM_SET_LAPIC, sizeof(struct kvm_lapic_state), 0, true, lapic_set },
-	{ KVM_TRANSLATE, sizeof(struct kvm_translation), sizeof(struct kvm_translation), false, translate },
+	{ KVM_TRANSLATE, sizeof(struct kvm_translation), sizeof(struct kvm_translation), false,
+	  translate },
 	{ KVM_X86_SETUP_MCE, sizeof(u64), 0, false, setup_mce },
 	{ KVM_X86_SET_MCE, sizeof(struct kvm_x86_mce), 0, false, set_mce },
 	{ KVM_ENABLE_CAP, sizeof(struct kvm_enable_cap), 0, false, enable_cap },

@@ -31,9 +31,8 @@ static void lapic_accept_vector(struct keel_lapic *apic, u8 vector, bool level, 
 		else
 			lapic_clear_vec(apic, APIC_TMR, vector);
 	}
-	/* Whoever set the bit first has notified the vCPU, and it has not taken the vector since. */
-	if (!test_and_set_bit(vector % 32, lapic_vec_word(apic, APIC_IRR, vector)))
-		lapic_notify(apic, KEEL_REQ_EVENT, own_thread);
+	set_bit(vector % 32, lapic_vec_word(apic, APIC_IRR, vector));
+	lapic_notify(apic, KEEL_REQ_EVENT, own_thread);
 }
 
 /*

@@ -45,11 +45,26 @@ static void cycle(struct __test_metadata *_metadata, int n)
 	}
 }
 
+/* KiB: all that the kernel has taken for itself, and three parts of it. */
 struct meminfo {
-	long free, slab, percpu, vmalloc;
+	long kernel, slab, percpu, vmalloc;
 };
 
-static long meminfo_field(const char *buf, const char *name)
+static char *read_file(const char *name)
+{
+	static char buf[65536];
+	int fd = open(name, O_RDONLY), n = 0, ret;
+
+	if (fd < 0)
+		die("no %s", name);
+	while ((ret = read(fd, buf + n, sizeof(buf) - 1 - n)) > 0)
+		n += ret;
+	close(fd);
+	buf[n] = 0;
+	return buf;
+}
+
+static long field(const char *buf, const char *name)
 {
 	const char *p = strstr(buf, name);
 
@@ -58,11 +73,27 @@ static long meminfo_field(const char *buf, const char *name)
 	return atol(p + strlen(name));
 }
 
+/* Free pages, with those in the per-CPU lists, which /proc/meminfo does not count as free. */
+static long free_pages(void)
+{
+	static const char *const lines[] = { "pages free", " count:" };
+	char *zones = read_file("/proc/zoneinfo"), *p;
+	long sum = 0;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(lines); i++) {
+		for (p = zones; (p = strstr(p, lines[i])); p++)
+			sum += atol(p + strlen(lines[i]));
+	}
+	return sum;
+}
+
 static struct meminfo meminfo(void)
 {
 	struct meminfo m;
-	char buf[8192];
-	int fd, n;
+	const char *buf;
+	long free;
+	int fd;
 
 	/* What waits for a grace period or in a cache is not lost. */
 	fd = open("/proc/sys/vm/drop_caches", O_WRONLY);
@@ -71,19 +102,14 @@ static struct meminfo meminfo(void)
 			die("cannot drop caches");
 		close(fd);
 	}
-	usleep(300000);
-	fd = open("/proc/meminfo", O_RDONLY);
-	if (fd < 0)
-		die("no /proc/meminfo");
-	n = read(fd, buf, sizeof(buf) - 1);
-	close(fd);
-	if (n <= 0)
-		die("empty /proc/meminfo");
-	buf[n] = 0;
-	m.free = meminfo_field(buf, "\nMemAvailable:");
-	m.slab = meminfo_field(buf, "\nSUnreclaim:");
-	m.percpu = meminfo_field(buf, "\nPercpu:");
-	m.vmalloc = meminfo_field(buf, "\nVmallocUsed:");
+	usleep(500000);
+	free = free_pages();
+	buf = read_file("/proc/meminfo");
+	m.kernel = field(buf, "MemTotal:") - free * (PAGE_SIZE / 1024) - field(buf, "\nBuffers:") -
+		   field(buf, "\nCached:") - field(buf, "\nAnonPages:") - field(buf, "\nSReclaimable:");
+	m.slab = field(buf, "\nSUnreclaim:");
+	m.percpu = field(buf, "\nPercpu:");
+	m.vmalloc = field(buf, "\nVmallocUsed:");
 	return m;
 }
 
@@ -106,7 +132,7 @@ static void check_growth(struct __test_metadata *_metadata, void (*work)(struct 
 		for (i = 0; i < cycles; i++)
 			work(_metadata, i);
 		after = meminfo();
-		lost = min(lost, before.free - after.free);
+		lost = min(lost, after.kernel - before.kernel);
 		slab = min(slab, after.slab - before.slab);
 		percpu = min(percpu, after.percpu - before.percpu);
 		vmalloc = min(vmalloc, after.vmalloc - before.vmalloc);

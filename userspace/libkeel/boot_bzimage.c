@@ -101,6 +101,10 @@ int keel_load_bzimage(const void *image, size_t size, struct keel_memory *mem,
 		return keel_fail(ENOEXEC, "the kernel is cut short: its setup part alone has %llu "
 				 "bytes and the file %zu", (unsigned long long)setup, size);
 	payload = size - setup;
+	if (payload < hdr.syssize * 16ULL)
+		return keel_fail(ENOEXEC, "the kernel is cut short: its header announces %llu bytes "
+				 "and the file has %zu",
+				 (unsigned long long)(setup + hdr.syssize * 16ULL), size);
 	ret = place(&hdr, payload, mem, out);
 	if (ret)
 		return ret;
