@@ -19,11 +19,10 @@ export KEEL_TEST := $(value TEST)
 export KEEL_HV := $(value HV)
 unexport CMD RUN_ARGS MODARGS TEST HV
 export DEPS
-handed_on := $(strip $(foreach name,V C CC LD LLVM CFLAGS LDFLAGS, \
+handed_on := $(strip $(foreach name,V W C CC LD LLVM CFLAGS LDFLAGS, \
 	$(if $(filter command,$(origin $(name))),$(name)='$($(name))')))
 MAKEOVERRIDES :=
 jobs := $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
-W ?= 1
 
 # The running kernel's headers, else the newest that are installed.
 running := $(wildcard /lib/modules/$(shell uname -r)/build)
@@ -44,7 +43,7 @@ define build_module
 		$(clean_module) && realpath $(1) >$(BUILD)/module.kdir || exit; \
 	fi && \
 	echo "building keel.ko for $$(basename $$(realpath $(1)))" >&2 && \
-	$(MAKE) $(jobs) -C $(1) M=$(CURDIR) W=$(W) $(handed_on) modules
+	$(MAKE) $(jobs) -C $(1) M=$(CURDIR) $(handed_on) modules
 endef
 
 build_userspace = echo "building the client" >&2 && \
@@ -159,7 +158,7 @@ help:
 #:   RUN_ARGS='-m 1G ...'    arguments for keel run        (run)
 #:   DEPS=no                 install nothing: say what is missing and stop
 #:   PREFIX=, DESTDIR=       where to install
-#:   W=, C=, V=              kbuild's; W is 1 unless given
+#:   W=, C=, V=              kbuild's
 
 .PHONY: all module userspace run run-command host-build check deps load unload install \
 	install-dkms clean clean-module distclean help

@@ -584,6 +584,7 @@ static int finish(struct keel_vcpu *vcpu, int status)
 	switch (status) {
 	case KEEL_EMU_OK:
 		store_registers(vcpu);
+		keel_insn_done(vcpu);
 		if (emu->db_trap)
 			keel_inject_debug(vcpu, emu->db_trap);
 		if (e->tpr_dropped) {

@@ -204,7 +204,7 @@ long keel_guest_debug_set(struct keel_vcpu *vcpu, void *buf)
 	const struct kvm_guest_debug *dbg = buf;
 
 	if (dbg->control & (KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP)) {
-		if (vcpu->ev.exc.pending || vcpu->ev.exc.injected)
+		if (vcpu->ev.exc.pending)
 			return -EBUSY;
 		if (dbg->control & KVM_GUESTDBG_INJECT_DB)
 			keel_inject_exception(vcpu, X86_TRAP_DB);

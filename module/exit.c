@@ -41,6 +41,7 @@ static void step_over(struct keel_vcpu *vcpu, int len)
 		st->rflags &= ~X86_EFLAGS_RF;
 	if (unlikely(st->rflags & X86_EFLAGS_TF))
 		keel_inject_debug(vcpu, DR_STEP);
+	keel_insn_done(vcpu);
 }
 
 /**

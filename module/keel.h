@@ -250,6 +250,7 @@ struct keel_vcpu {
 	u64 mce_banks[32 * 4];
 	u64 mtrr[32];			/* fixed, variable and default type: msr_mce.c knows the order */
 	u64 patch_level, power_ctl, arch_capabilities, hwcr, vm_cr, vm_hsave_pa, de_cfg;
+	bool step_exit;			/* an instruction ended that the client single-steps */
 	u32 guest_debug;		/* KVM_GUESTDBG_* */
 	u64 debug_dr[4], debug_dr7;	/* the client's breakpoints */
 
@@ -377,6 +378,13 @@ u64 keel_get_dr(struct keel_vcpu *vcpu, unsigned int dr);
 bool keel_valid_cr0(u64 val);
 bool keel_valid_cr4(struct keel_vcpu *vcpu, u64 val);
 bool keel_valid_efer(struct keel_vcpu *vcpu, u64 val);
+
+/* An instruction was stepped over or emulated: a client that single-steps gets its exit from run.c. */
+static inline void keel_insn_done(struct keel_vcpu *vcpu)
+{
+	if (unlikely(vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP))
+		vcpu->step_exit = true;
+}
 
 /* emul.c: the kernel side of the emulator */
 int keel_emul_create(struct keel_vcpu *vcpu);

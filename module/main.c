@@ -16,6 +16,7 @@
 #include <linux/reboot.h>
 #include <linux/uaccess.h>
 
+#include "msr.h"
 #include "ops.h"
 
 static bool kvm_node;
@@ -180,9 +181,9 @@ int keel_check_extension(struct keel_vm *vm, long cap)
 	case KVM_CAP_REINJECT_CONTROL:
 	case KVM_CAP_SET_BOOT_CPU_ID:
 	case KVM_CAP_ADJUST_CLOCK:
+	case KVM_CAP_KVMCLOCK_CTRL:
 	case KVM_CAP_GET_TSC_KHZ:
 	case KVM_CAP_TSC_DEADLINE_TIMER:
-	case KVM_CAP_MCE:
 	case KVM_CAP_GET_MSR_FEATURES:
 	case KVM_CAP_IMMEDIATE_EXIT:
 	case KVM_CAP_CHECK_EXTENSION_VM:
@@ -191,6 +192,8 @@ int keel_check_extension(struct keel_vm *vm, long cap)
 	case KVM_CAP_X86_ROBUST_SINGLESTEP:
 	case KVM_CAP_SET_GUEST_DEBUG:
 		return 1;
+	case KVM_CAP_MCE:
+		return KEEL_MCE_BANKS;
 	case KVM_CAP_NR_VCPUS:
 		return min_t(unsigned int, num_online_cpus(), KEEL_MAX_VCPUS);
 	case KVM_CAP_MAX_VCPUS:
@@ -204,6 +207,20 @@ int keel_check_extension(struct keel_vm *vm, long cap)
 	default:
 		return 0;
 	}
+}
+
+/* KEEL_GET_INFO: which extension is in use, and how */
+static long get_info(struct keel_info __user *uinfo)
+{
+	struct keel_info info;
+
+	if (copy_from_user(&info, uinfo, sizeof(info)))
+		return -EFAULT;
+	if (info.version != KEEL_INFO_VERSION || info.size != sizeof(info) ||
+	    memchr_inv(info.reserved, 0, sizeof(info.reserved)))
+		return -EINVAL;
+	keel_ops->hw_info(&info);
+	return copy_to_user(uinfo, &info, sizeof(info)) ? -EFAULT : 0;
 }
 
 static long device_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
@@ -231,6 +248,8 @@ static long device_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return keel_system_msrs_ioctl(uarg);
 	case KVM_X86_GET_MCE_CAP_SUPPORTED:
 		return keel_mce_cap_ioctl(uarg);
+	case KEEL_GET_INFO:
+		return get_info(uarg);
 	default:
 		return -ENOTTY;
 	}

@@ -12,6 +12,8 @@
 #ifndef KEEL_OPS_H
 #define KEEL_OPS_H
 
+#include <linux/keel.h>
+
 #include "keel.h"
 
 /* Kinds of event for vcpu_inject(); values are those of VMCB EVENTINJ and VMCS interruption info. */
@@ -45,6 +47,7 @@ enum keel_exit_class {
  * @feature_mask: hides what the vendor cannot offer from CPUID; called per entry of the supported table
  * @hw_probe: called once at load; 0 or -ENODEV (with one line in the log that says why)
  * @hw_exit: undoes hw_probe()
+ * @hw_info: fills in backend, nr_tags and features of KEEL_GET_INFO
  * @hw_busy: on the current CPU, interrupts off: does another hypervisor hold the extension?
  * @hw_enable: on the current CPU, interrupts off: ready it for guests; 0, -EBUSY or -EIO
  * @hw_disable: on the current CPU, interrupts off: leave it as if never used
@@ -81,6 +84,7 @@ struct keel_ops {
 	void (*feature_mask)(struct kvm_cpuid_entry2 *entry);
 	int (*hw_probe)(void);
 	void (*hw_exit)(void);
+	void (*hw_info)(struct keel_info *info);
 	bool (*hw_busy)(void);
 	int (*hw_enable)(void);
 	void (*hw_disable)(void);

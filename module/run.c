@@ -202,7 +202,7 @@ static int run_inner(struct keel_vcpu *vcpu, bool *cold)
 			*cold = true;
 			return KEEL_RESUME;
 		}
-		if (r != KEEL_RESUME || !vcpu_runnable(vcpu) || client_wants_window(vcpu))
+		if (r != KEEL_RESUME || !vcpu_runnable(vcpu) || client_wants_window(vcpu) || vcpu->step_exit)
 			return r;
 	}
 }
@@ -281,6 +281,11 @@ static int run_loop(struct keel_vcpu *vcpu)
 	/* Not before: KVM_RUN with immediate_exit leaves the reason that the client is still looking at. */
 	vcpu->run->exit_reason = KVM_EXIT_UNKNOWN;
 	for (;;) {
+		if (unlikely(vcpu->step_exit)) {
+			vcpu->step_exit = false;
+			r = keel_exit_debug(vcpu, DR_STEP, X86_TRAP_DB);
+			break;
+		}
 		r = serve_requests(vcpu);
 		if (r <= 0)
 			break;

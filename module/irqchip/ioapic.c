@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The I/O APIC (Intel 82093AA): 24 pins, each with a redirection entry that says which interrupt message
- * its line sends to the local APICs.
+ * The I/O APIC (Intel 82093AA): 24 pins, each with a redirection entry that says which interrupt
+ * message its line sends to the local APICs.
  *
- * An edge-triggered pin sends once a rising edge. A level-triggered pin sends while its line is high, and
- * then waits (remote IRR) for the local APIC's EOI of that vector.
+ * An edge-triggered pin sends once a rising edge. A level-triggered pin sends while its line is
+ * high, and then waits (remote IRR) for the local APIC's EOI of that vector.
  *
- * ioapic->lock, a raw spinlock taken with interrupts off, guards all of it. It is not held while others
- * are told that an interrupt was acknowledged: the PIT may raise the next tick from there.
+ * ioapic->lock, a raw spinlock taken with interrupts off, guards all of it. It is not held while
+ * others are told that an interrupt was acknowledged: the PIT may raise the next tick from there.
  */
 #include <linux/bitmap.h>
 #include <linux/nospec.h>
@@ -43,10 +43,14 @@
 #define RTE_READ_ONLY		(RTE_STATUS | RTE_REMOTE_IRR)
 #define RTE_DEST_SHIFT		56
 
-/* The RTC's pin: clients count its ticks, so one that was not yet handled is reported as coalesced. */
+/*
+ * The RTC's pin: clients count its ticks, so one that was not yet handled is reported as coalesced.
+ */
 #define IOAPIC_RTC_PIN		8
 
-/* So many EOIs in a row with the line still high are a storm; then the guest gets time to breathe. */
+/*
+ * So many EOIs in a row with the line still high are a storm; then the guest gets time to breathe.
+ */
 #define IOAPIC_STORM		10000
 #define IOAPIC_STORM_DELAY	(HZ / 100)
 
@@ -61,11 +65,12 @@ struct keel_ioapic {
 	u64 rte[IOAPIC_PINS];
 	u8 lines[IOAPIC_PINS];	/* one bit a source */
 	u32 eois[IOAPIC_PINS];	/* in a row, with the line still high */
-	unsigned long vectors[BITS_TO_LONGS(256)];	/* some entry names it; read without the lock */
+	unsigned long vectors[BITS_TO_LONGS(256)];	/* named by some entry; read unlocked */
 	struct delayed_work storm_work;
 };
 
-static void ioapic_message(const struct keel_ioapic *ioapic, unsigned int pin, struct keel_irq_msg *msg)
+static void ioapic_message(const struct keel_ioapic *ioapic, unsigned int pin,
+			   struct keel_irq_msg *msg)
 {
 	u64 rte = ioapic->rte[pin];
 
@@ -111,7 +116,8 @@ static bool ioapic_in_service(struct keel_ioapic *ioapic, unsigned int pin)
 	return false;
 }
 
-static int ioapic_line_changed(struct keel_ioapic *ioapic, unsigned int pin, bool level, bool line_status)
+static int ioapic_line_changed(struct keel_ioapic *ioapic, unsigned int pin, bool level,
+			       bool line_status)
 {
 	u32 old = ioapic->irr;
 
@@ -190,7 +196,8 @@ static u32 ioapic_write_window(struct keel_ioapic *ioapic, u32 val)
 	return (old & ~rte & RTE_MASKED) ? BIT(pin) : 0;
 }
 
-static int ioapic_mmio_read(struct keel_vcpu *vcpu, void *ctx, u64 addr, unsigned int len, void *val)
+static int ioapic_mmio_read(struct keel_vcpu *vcpu, void *ctx, u64 addr, unsigned int len,
+			    void *val)
 {
 	struct keel_ioapic *ioapic = ctx;
 	unsigned long flags;
@@ -211,7 +218,8 @@ static int ioapic_mmio_read(struct keel_vcpu *vcpu, void *ctx, u64 addr, unsigne
 	return 0;
 }
 
-static int ioapic_mmio_write(struct keel_vcpu *vcpu, void *ctx, u64 addr, unsigned int len, const void *val)
+static int ioapic_mmio_write(struct keel_vcpu *vcpu, void *ctx, u64 addr, unsigned int len,
+			     const void *val)
 {
 	struct keel_ioapic *ioapic = ctx;
 	unsigned long flags;
@@ -285,8 +293,8 @@ static void ioapic_end_level(struct keel_ioapic *ioapic, unsigned int pin)
 		return;
 	}
 	/*
-	 * A real bus takes its time between EOI and the next message, and a guest that does not quench
-	 * the device gets somewhere in between.
+	 * A real bus takes its time between EOI and the next message, and a guest that does not
+	 * quench the device gets somewhere in between.
 	 */
 	if (++ioapic->eois[pin] >= IOAPIC_STORM) {
 		ioapic->eois[pin] = 0;
@@ -298,7 +306,8 @@ static void ioapic_end_level(struct keel_ioapic *ioapic, unsigned int pin)
 
 static void ioapic_storm_work(struct work_struct *work)
 {
-	struct keel_ioapic *ioapic = container_of(to_delayed_work(work), struct keel_ioapic, storm_work);
+	struct delayed_work *dwork = to_delayed_work(work);
+	struct keel_ioapic *ioapic = container_of(dwork, struct keel_ioapic, storm_work);
 	unsigned long flags;
 	int pin;
 

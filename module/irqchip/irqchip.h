@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Interrupt controllers and timers: local APIC, I/O APIC, PIC pair, PIT, and the GSI routes between them.
+ * Interrupt controllers and timers: local APIC, I/O APIC, PIC pair, PIT, and the GSI routes between
+ * them.
  *
- * Devices call routing.c with a GSI; it calls one controller; a controller sets vCPU requests and kicks.
- * Everything here that is not a create, destroy, state or ioctl function works with interrupts off and in
- * hardirq context. Locks: PIC, I/O APIC and PIT have one raw spinlock each; the I/O APIC's and the PIC's
- * are never held while the other, or the PIT's, is taken.
+ * Devices call routing.c with a GSI; it calls one controller; a controller sets vCPU requests and
+ * kicks. Everything here that is not a create, destroy, state or ioctl function works with
+ * interrupts off and in hardirq context. Locks: PIC, I/O APIC and PIT have one raw spinlock each;
+ * the I/O APIC's and the PIC's are never held while the other, or the PIT's, is taken.
  */
 #ifndef KEEL_IRQCHIP_H
 #define KEEL_IRQCHIP_H
@@ -38,7 +39,7 @@ struct keel_irqchip {
 /* An interrupt message on the APIC bus. */
 struct keel_irq_msg {
 	u32 dest;
-	u32 delivery;		/* APIC_DM_* >> 8: 0 fixed, 1 lowest, 2 SMI, 4 NMI, 5 INIT, 6 SIPI, 7 ExtINT */
+	u32 delivery;		/* 0 fixed, 1 lowest, 2 SMI, 4 NMI, 5 INIT, 6 SIPI, 7 ExtINT */
 	u8 vector;
 	bool logical;		/* destination mode */
 	bool level;		/* trigger mode */
@@ -73,7 +74,8 @@ void keel_lapic_inject_timer(struct keel_vcpu *vcpu);
 extern unsigned int keel_min_timer_period_us;
 
 /* lapic_ipi.c */
-int keel_lapic_deliver(struct keel_vm *vm, struct keel_vcpu *source, const struct keel_irq_msg *msg);
+int keel_lapic_deliver(struct keel_vm *vm, struct keel_vcpu *source,
+		       const struct keel_irq_msg *msg);
 int keel_lapic_local_nmi(struct keel_vcpu *vcpu);
 void keel_lapic_watchdog(struct keel_vm *vm);
 bool keel_lapic_vector_in_use(struct keel_vcpu *vcpu, const struct keel_irq_msg *msg);

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The local APIC's registers (SDM 3A, chapter 11; APM 2, chapter 16): memory-mapped and as x2APIC MSRs,
- * interrupt priority and acceptance, the APIC base, and the client's KVM_GET_LAPIC and KVM_SET_LAPIC.
+ * The local APIC's registers (SDM 3A, chapter 11; APM 2, chapter 16): memory-mapped and as x2APIC
+ * MSRs, interrupt priority and acceptance, the APIC base, and the client's KVM_GET_LAPIC and
+ * KVM_SET_LAPIC.
  *
- * One struct keel_lapic a vCPU. Everything here runs in the vCPU's thread with vcpu->mutex held, with
- * interrupts on or off, but for keel_lapic_takes_extint(), which only reads. No lock: lapic.h says who
- * writes what.
+ * One struct keel_lapic a vCPU. Everything here runs in the vCPU's thread with vcpu->mutex held,
+ * with interrupts on or off, but for keel_lapic_takes_extint(), which only reads. No lock: lapic.h
+ * says who writes what.
  *
- * The register page has the layout of KVM's ABI: 16 bytes a register, ICR in two halves in both modes,
- * APIC ID in bits 31:24 in xAPIC mode and as a 32-bit number in x2APIC mode.
+ * The register page has the layout of KVM's ABI: 16 bytes a register, ICR in two halves in both
+ * modes, APIC ID in bits 31:24 in xAPIC mode and as a 32-bit number in x2APIC mode.
  */
 #include <linux/slab.h>
 
@@ -58,7 +59,9 @@ static int lapic_highest(const struct keel_lapic *apic, u32 reg)
 	return -1;
 }
 
-/* Processor priority: the higher class of TPR and of the interrupt in service (SDM 3A, 11.8.3.1). */
+/*
+ * Processor priority: the higher class of TPR and of the interrupt in service (SDM 3A, 11.8.3.1).
+ */
 static u32 lapic_update_ppr(struct keel_lapic *apic)
 {
 	u32 tpr = lapic_reg(apic, APIC_TASKPRI) & 0xff;
@@ -125,7 +128,10 @@ static void lapic_write_lvt(struct keel_lapic *apic, u32 reg, u32 val)
 		lapic_track_lint0(apic);
 }
 
-/* While the APIC is disabled by software, all of the local vector table is masked (SDM 3A, 11.4.7.2). */
+/*
+ * While the APIC is disabled by software, all of the local vector table is masked (SDM 3A,
+ * 11.4.7.2).
+ */
 static void lapic_write_spiv(struct keel_lapic *apic, u32 val)
 {
 	u32 reg;
@@ -243,8 +249,8 @@ static u32 lapic_read(struct keel_lapic *apic, u32 reg)
  * @data: what to write, or where the result goes
  * @write: direction
  *
- * Registers are written by aligned 32-bit accesses; others are ignored. Reads may be narrower. Where the
- * page belongs to an APIC that is disabled or in x2APIC mode it reads as ones, as in KVM.
+ * Registers are written by aligned 32-bit accesses; others are ignored. Reads may be narrower.
+ * Where the page belongs to an APIC that is disabled or in x2APIC mode it reads as ones, as in KVM.
  *
  * Return: 0, or -EOPNOTSUPP when there is no local APIC at @gpa
  */
@@ -389,7 +395,8 @@ static void lapic_write_base(struct keel_vcpu *vcpu, u64 val)
  * @val: value
  * @host: by the client, which may change between any two valid modes
  *
- * Return: 0, or -EINVAL (#GP) for a reserved bit, a mode that does not exist or a forbidden transition
+ * Return: 0, or -EINVAL (#GP) for a reserved bit, a mode that does not exist or a forbidden
+ * transition
  */
 int keel_lapic_set_base(struct keel_vcpu *vcpu, u64 val, bool host)
 {
@@ -485,8 +492,8 @@ void keel_lapic_ack(struct keel_vcpu *vcpu, u8 vector)
  * keel_lapic_takes_extint() - does this processor listen to the PIC's output line?
  * @vcpu: the vCPU; callable from any thread
  *
- * Return: true with LINT0 in ExtINT mode and unmasked, or with the local APIC disabled (SDM 3A, 11.4.3:
- * LINT0 then is the INTR pin)
+ * Return: true with LINT0 in ExtINT mode and unmasked, or with the local APIC disabled (SDM 3A,
+ * 11.4.3: LINT0 then is the INTR pin)
  */
 bool keel_lapic_takes_extint(struct keel_vcpu *vcpu)
 {

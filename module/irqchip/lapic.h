@@ -2,8 +2,8 @@
 /*
  * The local APIC's own structure, shared by lapic.c, lapic_timer.c and lapic_ipi.c.
  *
- * The register page is written by the vCPU's thread only, except IRR and TMR, which any CPU changes with
- * atomic bit operations. Other CPUs read ID, LDR, DFR, SPIV and the LVTs when they deliver.
+ * The register page is written by the vCPU's thread only, except IRR and TMR, which any CPU changes
+ * with atomic bit operations. Other CPUs read ID, LDR, DFR, SPIV and the LVTs when they deliver.
  */
 #ifndef KEEL_LAPIC_H
 #define KEEL_LAPIC_H
@@ -15,7 +15,7 @@
 #include "../keel.h"
 
 /* One APIC timer tick is one nanosecond of the host's monotonic clock, undivided. */
-#define LAPIC_NR_LVT		6		/* timer, thermal, performance, LINT0, LINT1, error */
+#define LAPIC_NR_LVT		6	/* timer, thermal, performance, LINT0, LINT1, error */
 #define LAPIC_SHORTHAND		0xc0000
 #define LAPIC_X2APIC_BROADCAST	0xffffffffU
 #define LAPIC_XAPIC_BROADCAST	0xffU
@@ -28,8 +28,8 @@
 #define LAPIC_EV_SIPI		1
 
 /*
- * All but @pending is written by the vCPU's thread while the hrtimer is idle, or by the callback for the
- * periodic timer's next @target.
+ * All but @pending is written by the vCPU's thread while the hrtimer is idle, or by the callback
+ * for the periodic timer's next @target.
  */
 struct keel_lapic_timer {
 	struct hrtimer timer;

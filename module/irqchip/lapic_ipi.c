@@ -3,10 +3,10 @@
  * Interrupt messages between local APICs: who is addressed, and what a message does to its target
  * (SDM 3A, 11.6 and 11.7.2 to 11.7.4; x2APIC: 11.12.9 and 11.12.10).
  *
- * Runs in any context with no lock of its own. A target is changed only by atomic bit operations on IRR,
- * TMR and the event words of struct keel_lapic, followed by a request and a kick; the target's thread
- * does the rest. Senders see the target's ID, LDR, DFR and SPIV as they are at that moment, which is what
- * a bus gives too.
+ * Runs in any context with no lock of its own. A target is changed only by atomic bit operations on
+ * IRR, TMR and the event words of struct keel_lapic, followed by a request and a kick; the target's
+ * thread does the rest. Senders see the target's ID, LDR, DFR and SPIV as they are at that moment,
+ * which is what a bus gives too.
  */
 #include <linux/bitmap.h>
 #include <linux/nospec.h>
@@ -36,8 +36,8 @@ static void lapic_accept_vector(struct keel_lapic *apic, u8 vector, bool level, 
 }
 
 /*
- * @msg arrives at @apic. Returns 1 when it is taken, 0 when it is discarded. ExtINT goes by the PIC's
- * output line; there is no SMM, and remote read went out with the APIC bus.
+ * @msg arrives at @apic. Returns 1 when it is taken, 0 when it is discarded. ExtINT goes by the
+ * PIC's output line; there is no SMM, and remote read went out with the APIC bus.
  */
 static int lapic_accept(struct keel_lapic *apic, const struct keel_irq_msg *msg, bool own_thread)
 {
@@ -78,8 +78,8 @@ static int lapic_accept(struct keel_lapic *apic, const struct keel_irq_msg *msg,
 }
 
 /*
- * Raises the interrupt of a local vector table entry: 1 taken, 0 masked or discarded. A level-triggered
- * LINT pin is treated as asserted.
+ * Raises the interrupt of a local vector table entry: 1 taken, 0 masked or discarded. A
+ * level-triggered LINT pin is treated as asserted.
  */
 int lapic_local_deliver(struct keel_lapic *apic, u32 lvt)
 {
@@ -150,8 +150,9 @@ static bool lapic_match(const struct keel_lapic *apic, const struct keel_vcpu *s
 		return apic->vcpu != source;
 	}
 	/*
-	 * Devices have 8-bit destinations only. There is no interrupt remapping that could turn their
-	 * broadcast into a 32-bit one, so it is done here, unless the client uses 32-bit MSIs.
+	 * Devices have 8-bit destinations only. There is no interrupt remapping that could turn
+	 * their broadcast into a 32-bit one, so it is done here, unless the client uses 32-bit
+	 * MSIs.
 	 */
 	if (!source && dest == LAPIC_XAPIC_BROADCAST && lapic_x2apic(apic) &&
 	    !apic->vcpu->vm->irqchip.x2apic_no_broadcast_quirk)
@@ -160,8 +161,8 @@ static bool lapic_match(const struct keel_lapic *apic, const struct keel_vcpu *s
 }
 
 /*
- * Lowest priority: the arbiter is a hash of the vector over the software-enabled candidates, so that a
- * device's interrupts stay on one vCPU. NULL when there is no candidate.
+ * Lowest priority: the arbiter is a hash of the vector over the software-enabled candidates, so
+ * that a device's interrupts stay on one vCPU. NULL when there is no candidate.
  */
 static struct keel_vcpu *lapic_arbitrate(struct keel_vm *vm, struct keel_vcpu *source,
 					 const struct keel_irq_msg *msg)
@@ -198,7 +199,8 @@ static struct keel_vcpu *lapic_guess(struct keel_vm *vm, const struct keel_irq_m
 	if (msg->dest >= nr)
 		return NULL;
 	vcpu = vm->vcpus[array_index_nospec(msg->dest, nr)];
-	if (!vcpu->apic || !lapic_hw_enabled(vcpu->apic) || !lapic_match_physical(vcpu->apic, msg->dest))
+	if (!vcpu->apic || !lapic_hw_enabled(vcpu->apic) ||
+	    !lapic_match_physical(vcpu->apic, msg->dest))
 		return NULL;
 	return vcpu;
 }
@@ -237,7 +239,8 @@ int keel_lapic_deliver(struct keel_vm *vm, struct keel_vcpu *source, const struc
 	}
 
 	keel_for_each_vcpu(i, vcpu, vm) {
-		if (!vcpu->apic || !lapic_hw_enabled(vcpu->apic) || !lapic_match(vcpu->apic, source, msg))
+		if (!vcpu->apic || !lapic_hw_enabled(vcpu->apic) ||
+		    !lapic_match(vcpu->apic, source, msg))
 			continue;
 		taken = max(taken, 0) + lapic_accept(vcpu->apic, msg, vcpu == source);
 	}
@@ -245,8 +248,8 @@ int keel_lapic_deliver(struct keel_vm *vm, struct keel_vcpu *source, const struc
 }
 
 /*
- * ICR was written with @low; @high is the destination as the mode has it (SDM 3A, 11.6.1). The message
- * is out before the write has ended, so delivery status always reads idle.
+ * ICR was written with @low; @high is the destination as the mode has it (SDM 3A, 11.6.1). The
+ * message is out before the write has ended, so delivery status always reads idle.
  */
 void lapic_send_ipi(struct keel_lapic *apic, u32 low, u32 high)
 {
@@ -282,7 +285,8 @@ int keel_lapic_local_nmi(struct keel_vcpu *vcpu)
  * keel_lapic_watchdog() - a PIT tick for guests that use LINT0 as NMI watchdog
  * @vm: the VM
  *
- * The tick reaches every local APIC whose LINT0 is in NMI mode, as if the PIT were wired to that pin.
+ * The tick reaches every local APIC whose LINT0 is in NMI mode, as if the PIT were wired to that
+ * pin.
  */
 void keel_lapic_watchdog(struct keel_vm *vm)
 {
@@ -297,7 +301,7 @@ void keel_lapic_watchdog(struct keel_vm *vm)
 }
 
 /**
- * keel_lapic_vector_in_use() - is @msg addressed to @vcpu and its vector requested or in service there?
+ * keel_lapic_vector_in_use() - is @msg for @vcpu, and its vector in IRR or ISR there?
  * @vcpu: the vCPU
  * @msg: a device's message
  */
@@ -358,8 +362,9 @@ void keel_lapic_accept_events(struct keel_vcpu *vcpu)
 	keel_check_request(KEEL_REQ_INIT_SIPI, vcpu);
 	if (test_and_clear_bit(LAPIC_EV_INIT, &apic->events)) {
 		keel_vcpu_reset(vcpu, true);
-		vcpu->mp_state = vcpu->apic_base & MSR_IA32_APICBASE_BSP ? KVM_MP_STATE_RUNNABLE :
-									   KVM_MP_STATE_INIT_RECEIVED;
+		vcpu->mp_state = KVM_MP_STATE_INIT_RECEIVED;
+		if (vcpu->apic_base & MSR_IA32_APICBASE_BSP)
+			vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
 	}
 	if (test_and_clear_bit(LAPIC_EV_SIPI, &apic->events) &&
 	    vcpu->mp_state == KVM_MP_STATE_INIT_RECEIVED) {

@@ -2,9 +2,9 @@
 /*
  * The local APIC timer: one-shot, periodic and TSC-deadline (SDM 3A, 11.5.4), each on one hrtimer.
  *
- * One-shot and periodic counts run at 1 GHz by the host's monotonic clock. A deadline is compared with
- * the guest's TSC itself: the two clocks drift apart, so an hrtimer that expires before the guest's TSC
- * has reached the deadline goes to sleep again.
+ * One-shot and periodic counts run at 1 GHz by the host's monotonic clock. A deadline is compared
+ * with the guest's TSC itself: the two clocks drift apart, so an hrtimer that expires before the
+ * guest's TSC has reached the deadline goes to sleep again.
  *
  * The callback runs in hardirq context on any CPU and takes no lock. It only sets timer.pending and
  * KEEL_REQ_TIMER; the vCPU's thread raises the interrupt. That thread cancels the hrtimer before it
@@ -20,7 +20,7 @@
 /* hrtimers are not throttled by the host's scheduler: what a guest may ask of them has a bound. */
 unsigned int keel_min_timer_period_us = 200;
 module_param_named(min_timer_period_us, keel_min_timer_period_us, uint, 0644);
-MODULE_PARM_DESC(min_timer_period_us, "Shortest period of a guest's periodic timers, in microseconds");
+MODULE_PARM_DESC(min_timer_period_us, "Shortest period of a guest's timers, in microseconds");
 
 /* Longest sleep for a deadline; the callback sleeps on. Keeps the arithmetic within 64 bits. */
 #define MAX_DEADLINE_SECONDS	1000
@@ -141,7 +141,8 @@ static void timer_load_divide(struct keel_lapic *apic)
 
 void lapic_timer_init(struct keel_lapic *apic)
 {
-	keel_hrtimer_setup(&apic->timer.timer, timer_callback, CLOCK_MONOTONIC, HRTIMER_MODE_ABS_HARD);
+	keel_hrtimer_setup(&apic->timer.timer, timer_callback, CLOCK_MONOTONIC,
+			   HRTIMER_MODE_ABS_HARD);
 	apic->timer.divide = 2;
 }
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The pair of 8259A interrupt controllers of a PC, with the edge/level registers of the south bridge
- * (Intel 8259A data sheet; 82371AB, ELCR). The slave's output is the master's input 2; the master's
- * output is the LINT0 pin of the local APICs.
+ * The pair of 8259A interrupt controllers of a PC, with the edge/level registers of the south
+ * bridge (Intel 8259A data sheet; 82371AB, ELCR). The slave's output is the master's input 2; the
+ * master's output is the LINT0 pin of the local APICs.
  *
- * State is kept in the structure of the ABI, struct kvm_pic_state, one a chip. pic->lock, a raw spinlock
- * taken with interrupts off, guards all of it. What has to be told to others, that an interrupt was
- * ended or that the output rose, is collected under the lock and told by pic_unlock() after it.
+ * State is kept in the structure of the ABI, struct kvm_pic_state, one a chip. pic->lock, a raw
+ * spinlock taken with interrupts off, guards all of it. What has to be told to others, that an
+ * interrupt was ended or that the output rose, is collected under the lock and told by pic_unlock()
+ * after it.
  */
 #include <linux/slab.h>
 
@@ -140,7 +141,9 @@ static void pic_end(struct keel_pic *pic, int chip, u8 bits)
 	pic->ended |= bits << (chip * 8);
 }
 
-/* The acknowledge cycle for one chip: its vector's low bits. A request that has gone is spurious. */
+/*
+ * The acknowledge cycle for one chip: its vector's low bits. A request that has gone is spurious.
+ */
 static unsigned int pic_intack(struct keel_pic *pic, int chip)
 {
 	struct kvm_pic_state *s = &pic->chip[chip];
@@ -271,7 +274,8 @@ static u8 pic_read(struct keel_pic *pic, int chip, bool data)
 }
 
 /* Ports decode to: chip by bit 7 (0x20, 0xa0) or bit 0 of the ELCR ports (0x4d0, 0x4d1). */
-static int pic_port_write(struct keel_vcpu *vcpu, void *ctx, u64 addr, unsigned int len, const void *val)
+static int pic_port_write(struct keel_vcpu *vcpu, void *ctx, u64 addr, unsigned int len,
+			  const void *val)
 {
 	struct keel_pic *pic = ctx;
 	unsigned long flags;

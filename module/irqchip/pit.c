@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The interval timer of a PC (Intel 8254): three channels at ports 0x40 to 0x43, and port 0x61, which
- * gates channel 2 and shows its output. Channel 0 is wired to GSI 0. Counting is binary.
+ * The interval timer of a PC (Intel 8254): three channels at ports 0x40 to 0x43, and port 0x61,
+ * which gates channel 2 and shows its output. Channel 0 is wired to GSI 0. Counting is binary.
  *
- * Channel 0 runs on an hrtimer in modes 0, 1, 2, 3 and 4; its gate is high for ever. Channels 1 and 2
- * raise nothing and are computed from the time of their load.
+ * Channel 0 runs on an hrtimer in modes 0, 1, 2, 3 and 4; its gate is high for ever. Channels 1 and
+ * 2 raise nothing and are computed from the time of their load.
  *
- * pit->lock, a raw spinlock taken with interrupts off, guards the channels. The hrtimer's callback runs
- * in hardirq context and does not take it, so the timer can be cancelled under the lock; what the
- * callback reads (period, periodic) changes only while the timer is idle.
+ * pit->lock, a raw spinlock taken with interrupts off, guards the channels. The hrtimer's callback
+ * runs in hardirq context and does not take it, so the timer can be cancelled under the lock; what
+ * the callback reads (period, periodic) changes only while the timer is idle.
  *
- * Reinjection: ticks of which the guest has not taken the interrupt are counted in pending, and made up
- * for one by one as the guest acknowledges. Guests that count ticks keep their time that way.
+ * Reinjection: ticks of which the guest has not taken the interrupt are counted in pending, and
+ * made up for one by one as the guest acknowledges. Guests that count ticks keep their time that
+ * way.
  */
 #include <linux/ktime.h>
 #include <linux/math64.h>
@@ -112,7 +113,8 @@ static void pit_latch_status(struct keel_pit *pit, int n)
 
 	if (c->status_latched)
 		return;
-	c->status = pit_output(pit, n) << 7 | (c->rw_mode & 3) << 4 | (c->mode & 7) << 1 | (c->bcd & 1);
+	c->status = pit_output(pit, n) << 7 | (c->rw_mode & 3) << 4 | (c->mode & 7) << 1 |
+		    (c->bcd & 1);
 	c->status_latched = 1;
 }
 
@@ -142,8 +144,8 @@ static enum hrtimer_restart pit_callback(struct hrtimer *timer)
 	if (!pit->periodic)
 		return HRTIMER_NORESTART;
 	/*
-	 * Ticks the host was late for follow at once, so the guest gets all of them; behind by more than
-	 * a second they are given up.
+	 * Ticks the host was late for follow at once, so the guest gets all of them; behind by more
+	 * than a second they are given up.
 	 */
 	hrtimer_add_expires_ns(timer, pit->period);
 	if (ktime_to_ns(hrtimer_expires_remaining(timer)) < -(s64)NSEC_PER_SEC)
@@ -283,7 +285,8 @@ static u8 pit_read(struct keel_pit *pit, int n)
 	}
 }
 
-static int pit_port_write(struct keel_vcpu *vcpu, void *ctx, u64 addr, unsigned int len, const void *val)
+static int pit_port_write(struct keel_vcpu *vcpu, void *ctx, u64 addr, unsigned int len,
+			  const void *val)
 {
 	struct keel_pit *pit = ctx;
 	unsigned long flags;
@@ -341,7 +344,8 @@ static int speaker_port_write(struct keel_vcpu *vcpu, void *ctx, u64 addr, unsig
 	return 0;
 }
 
-static int speaker_port_read(struct keel_vcpu *vcpu, void *ctx, u64 addr, unsigned int len, void *val)
+static int speaker_port_read(struct keel_vcpu *vcpu, void *ctx, u64 addr, unsigned int len,
+			     void *val)
 {
 	struct keel_pit *pit = ctx;
 	unsigned long flags;
@@ -379,7 +383,9 @@ void keel_pit_acked(struct keel_vm *vm)
 	if (!pit || !READ_ONCE(pit->reinject))
 		return;
 	atomic_set(&pit->acked, 1);
-	/* Against pit_callback(), which counts the tick before it looks whether the last was taken. */
+	/*
+	 * Against pit_callback(), which counts the tick before it looks whether the last was taken.
+	 */
 	smp_mb();
 	if (atomic_dec_if_positive(&pit->pending) > 0)
 		pit_tick(pit);
@@ -518,7 +524,7 @@ int keel_pit_create(struct keel_vm *vm, u32 flags)
 }
 
 /**
- * keel_pit_destroy() - undo keel_pit_create(), before the controllers and vCPUs go that it interrupts
+ * keel_pit_destroy() - undo keel_pit_create(), before what it interrupts is freed
  * @vm: the VM; no vCPU runs any more
  */
 void keel_pit_destroy(struct keel_vm *vm)

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * GSI routes: which pins of which controllers, or which message, an interrupt of a device becomes; and
- * the ioctls of the interrupt controllers.
+ * GSI routes: which pins of which controllers, or which message, an interrupt of a device becomes;
+ * and the ioctls of the interrupt controllers.
  *
  * The table is one immutable object, read under vm->srcu in any context and replaced whole under
- * vm->lock. The numbers and errnos are KVM's (KVM_SET_GSI_ROUTING and its neighbours in the kernel's
- * Documentation/virt/kvm/api.rst); MSI messages as in SDM 3A, 11.11.
+ * vm->lock. The numbers and errnos are KVM's (KVM_SET_GSI_ROUTING and its neighbours in the
+ * kernel's Documentation/virt/kvm/api.rst); MSI messages as in SDM 3A, 11.11.
  */
 #include <linux/nospec.h>
 #include <linux/slab.h>
@@ -32,7 +32,7 @@ struct keel_route {
 struct keel_routes {
 	u32 nr_gsi;
 	s16 gsi[KEEL_NR_CHIPS][KVM_IOAPIC_NUM_PINS];	/* of a pin, -1: none */
-	u16 *first;			/* [nr_gsi + 1]: a GSI's routes are first[gsi] up to first[gsi + 1] */
+	u16 *first;	/* [nr_gsi + 1]: a GSI's routes are first[gsi] up to first[gsi + 1] */
 	struct keel_route route[];
 };
 
@@ -149,7 +149,8 @@ void keel_irq_unmasked(struct keel_vm *vm, enum keel_pin_chip chip, unsigned int
 }
 
 /* Translates one entry of the client; the pins named have to exist in this VM. */
-static int route_parse(struct keel_vm *vm, const struct kvm_irq_routing_entry *e, struct keel_route *route)
+static int route_parse(struct keel_vm *vm, const struct kvm_irq_routing_entry *e,
+		       struct keel_route *route)
 {
 	u32 pin = e->u.irqchip.pin;
 
@@ -225,8 +226,8 @@ static void routes_free(struct keel_routes *routes)
 }
 
 /* Makes a table of @nr entries; an ERR_PTR() when one of them is wrong or there is no memory. */
-static struct keel_routes *routes_build(struct keel_vm *vm, const struct kvm_irq_routing_entry *entries,
-					u32 nr)
+static struct keel_routes *routes_build(struct keel_vm *vm,
+					const struct kvm_irq_routing_entry *entries, u32 nr)
 {
 	struct keel_routes *routes;
 	u32 i, nr_gsi = 1;
@@ -271,8 +272,8 @@ fail:
  * @vm: the VM, no lock held
  * @routing: from the client
  *
- * Return: 0; -EFAULT; -ENOMEM; -EINVAL without an in-kernel controller, for too many entries, flags,
- * GSIs, types or pins that do not exist, or two entries that exclude each other
+ * Return: 0; -EFAULT; -ENOMEM; -EINVAL without an in-kernel controller, for too many entries,
+ * flags, GSIs, types or pins that do not exist, or two entries that exclude each other
  */
 int keel_set_gsi_routing(struct keel_vm *vm, const struct kvm_irq_routing __user *routing)
 {
@@ -323,7 +324,7 @@ static struct keel_routes *routes_build_default(struct keel_vm *vm)
 			continue;
 		entries[n].gsi = gsi;
 		entries[n].type = KVM_IRQ_ROUTING_IRQCHIP;
-		entries[n].u.irqchip.irqchip = gsi < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE;
+		entries[n].u.irqchip.irqchip = gsi / 8;	/* KVM_IRQCHIP_PIC_MASTER, _SLAVE */
 		entries[n++].u.irqchip.pin = gsi % 8;
 	}
 	routes = routes_build(vm, entries, n);
@@ -370,8 +371,10 @@ free_routes:
 
 /**
  * keel_irqchip_destroy() - free all controllers of a VM, except the local APICs
- * @vm: the VM, which nobody uses any more. Comes before its vCPUs are freed: the PIT and the I/O APIC
- *	deliver to them from hrtimers and work items, and these are stopped here.
+ * @vm: the VM, which nobody uses any more
+ *
+ * Comes before its vCPUs are freed: the PIT and the I/O APIC deliver to them from hrtimers and work
+ * items, and these are stopped here.
  */
 void keel_irqchip_destroy(struct keel_vm *vm)
 {
@@ -439,12 +442,12 @@ static long ioctl_irqchip_state(struct keel_vm *vm, bool set, struct kvm_irqchip
 	}
 
 	switch (chip->chip_id) {
-	case KVM_IRQCHIP_PIC_MASTER:
+	case KVM_IRQCHIP_PIC_MASTER:	/* 0 and 1, as the PIC numbers its chips */
 	case KVM_IRQCHIP_PIC_SLAVE:
 		if (set)
-			keel_pic_set_state(vm, chip->chip_id == KVM_IRQCHIP_PIC_SLAVE, &chip->chip.pic);
+			keel_pic_set_state(vm, chip->chip_id, &chip->chip.pic);
 		else
-			keel_pic_get_state(vm, chip->chip_id == KVM_IRQCHIP_PIC_SLAVE, &chip->chip.pic);
+			keel_pic_get_state(vm, chip->chip_id, &chip->chip.pic);
 		break;
 	case KVM_IRQCHIP_IOAPIC:
 		if (set)

@@ -52,6 +52,16 @@ static int svm_hw_probe(void)
 	return 0;
 }
 
+static void svm_hw_info(struct keel_info *info)
+{
+	info->backend = KEEL_BACKEND_SVM;
+	info->nr_tags = svm_caps.nr_asid;
+	info->features = (svm_caps.npt ? KEEL_INFO_NESTED_PAGING : 0) |
+			 (svm_caps.next_rip ? KEEL_INFO_NEXT_RIP : 0) |
+			 (svm_caps.flush_by_asid ? KEEL_INFO_FLUSH_BY_TAG : 0) |
+			 (svm_caps.decode_assists ? KEEL_INFO_DECODE_ASSISTS : 0);
+}
+
 static bool svm_hw_busy(void)
 {
 	return !this_cpu_read(svm_cpu.enabled) && (keel_rdmsr(MSR_EFER) & EFER_SVME);
@@ -101,6 +111,7 @@ const struct keel_ops svm_ops = {
 	.feature_mask = svm_feature_mask,
 	.hw_probe = svm_hw_probe,
 	.hw_exit = svm_hw_exit,
+	.hw_info = svm_hw_info,
 	.hw_busy = svm_hw_busy,
 	.hw_enable = svm_hw_enable,
 	.hw_disable = svm_hw_disable,

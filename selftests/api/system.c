@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <linux/keel.h>
 #include "kselftest_harness.h"
 #include "vmtest.h"
 #include "x86.h"
@@ -61,6 +62,27 @@ TEST_F(sys, unknown_ioctl)
 	EXPECT_EQ(unknown, vm_ioctl(cpu.fd, KVM_GET_API_VERSION, 0));
 	vcpu_close(&cpu);
 	close(vm);
+}
+
+/* Keel's own: which extension is in use. */
+TEST_F(sys, info)
+{
+	struct keel_info info = { .version = KEEL_INFO_VERSION, .size = sizeof(info) };
+
+	if (strstr(dev_path(), "kvm"))
+		SKIP(return, "in-tree KVM has no KEEL_GET_INFO");
+	ASSERT_EQ(0, vm_ioctl(self->dev, KEEL_GET_INFO, &info));
+	EXPECT_EQ(host_is_amd() ? KEEL_BACKEND_SVM : KEEL_BACKEND_VMX, info.backend);
+	EXPECT_LE(2, info.nr_tags);
+	info.version = 2;
+	EXPECT_EQ(-EINVAL, vm_ioctl(self->dev, KEEL_GET_INFO, &info));
+	info.version = KEEL_INFO_VERSION;
+	info.size--;
+	EXPECT_EQ(-EINVAL, vm_ioctl(self->dev, KEEL_GET_INFO, &info));
+	info.size++;
+	info.reserved[4] = 1;
+	EXPECT_EQ(-EINVAL, vm_ioctl(self->dev, KEEL_GET_INFO, &info));
+	EXPECT_EQ(-EFAULT, vm_ioctl(self->dev, KEEL_GET_INFO, (void *)16));
 }
 
 TEST_F(sys, unknown_capability)

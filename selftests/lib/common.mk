@@ -11,9 +11,9 @@ $(error no lib.mk in KSFT_DIR=$(KSFT_DIR): point KSFT_DIR at a kernel's tools/te
 endif
 
 CFLAGS += -std=gnu11 -O2 -g -Wall -Wextra -Wno-sign-compare -Wno-unused-parameter -Wno-clobbered \
-	-Wno-missing-field-initializers -I$(LIBDIR) -I$(KSFT_DIR)
+	-Wno-missing-field-initializers -I$(LIBDIR) -I$(ROOT)/uapi -I$(KSFT_DIR)
 LDLIBS += -lpthread
-LOCAL_HDRS := $(wildcard $(LIBDIR)/*.h)
+LOCAL_HDRS := $(wildcard $(LIBDIR)/*.h $(ROOT)/uapi/linux/*.h)
 EXTRA_CLEAN += $(OUTPUT)/*.o $(OUTPUT)/libvmtest.a
 
 include $(KSFT_DIR)/lib.mk
