@@ -267,8 +267,11 @@ static u32 inject_async(struct keel_vcpu *vcpu, bool busy)
 		if (ev->nmi.pending)
 			windows |= KEEL_WIN_NMI;
 	}
-	if (ev->intr.injected || !keel_has_interrupt(vcpu))
+	if (!keel_has_interrupt(vcpu))
 		return windows;
+	/* One is on its way again: the next comes as soon as the guest can take it. */
+	if (ev->intr.injected)
+		return vcpu->apic && controller_interrupt(vcpu) ? windows | KEEL_WIN_IRQ : windows;
 	if (busy || !keel_can_take_interrupt(vcpu))
 		return windows | KEEL_WIN_IRQ;
 	vector = ack_interrupt(vcpu);

@@ -192,6 +192,8 @@ int keel_check_extension(struct keel_vm *vm, long cap)
 	case KVM_CAP_X86_ROBUST_SINGLESTEP:
 	case KVM_CAP_SET_GUEST_DEBUG:
 		return 1;
+	case KVM_CAP_X2APIC_API:
+		return KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK;
 	case KVM_CAP_MCE:
 		return KEEL_MCE_BANKS;
 	case KVM_CAP_NR_VCPUS:

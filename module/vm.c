@@ -228,6 +228,8 @@ static long enable_cap(struct keel_vm *vm, const void __user *uarg)
 			return -EINVAL;
 		vm->exit_on_emulation_error = cap.args[0];
 		return 0;
+	case KVM_CAP_X2APIC_API:
+		return keel_irqchip_enable_x2apic_api(vm, cap.args[0]);
 	default:
 		return -EINVAL;
 	}

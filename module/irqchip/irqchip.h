@@ -76,7 +76,6 @@ extern unsigned int keel_min_timer_period_us;
 /* lapic_ipi.c */
 int keel_lapic_deliver(struct keel_vm *vm, struct keel_vcpu *source,
 		       const struct keel_irq_msg *msg);
-int keel_lapic_local_nmi(struct keel_vcpu *vcpu);
 void keel_lapic_watchdog(struct keel_vm *vm);
 bool keel_lapic_vector_in_use(struct keel_vcpu *vcpu, const struct keel_irq_msg *msg);
 bool keel_lapic_has_init_sipi(struct keel_vcpu *vcpu);

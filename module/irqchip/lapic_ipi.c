@@ -271,17 +271,6 @@ void lapic_send_ipi(struct keel_lapic *apic, u32 low, u32 high)
 }
 
 /**
- * keel_lapic_local_nmi() - the LINT1 pin, where the platform's NMI line ends
- * @vcpu: the vCPU
- *
- * Return: 0, or 1 when the local vector table masks it
- */
-int keel_lapic_local_nmi(struct keel_vcpu *vcpu)
-{
-	return !lapic_local_deliver(vcpu->apic, APIC_LVT1);
-}
-
-/**
  * keel_lapic_watchdog() - a PIT tick for guests that use LINT0 as NMI watchdog
  * @vm: the VM
  *

@@ -93,6 +93,35 @@ TEST_F(lesser, pit)
 	EXPECT_EQ(-EFAULT, vm_ioctl(self->vm, KVM_REINJECT_CONTROL, BAD_POINTER));
 }
 
+/* In x2APIC mode the client sees the local APIC's id in bits 31:24, or whole once it has asked for that. */
+TEST_F(lesser, x2apic_ids)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_X2APIC_API, .args = { 1ULL << 40 } };
+	struct kvm_lapic_state lapic;
+	struct kvm_sregs s;
+	struct vcpu cpu;
+
+	ASSERT_EQ(3, vm_cap(self->dev, KVM_CAP_X2APIC_API));
+	EXPECT_EQ(-EINVAL, vm_ioctl(self->vm, KVM_ENABLE_CAP, &cap));
+	cap.args[0] = 0;
+	cap.flags = 1;
+	EXPECT_EQ(-EINVAL, vm_ioctl(self->vm, KVM_ENABLE_CAP, &cap));
+	cap.flags = 0;
+	ASSERT_EQ(0, vm_ioctl(self->vm, KVM_CREATE_IRQCHIP, 0));
+	vcpu_create(&cpu, self->dev, self->vm, 5);
+	vcpu_set_supported_cpuid(&cpu, self->dev);
+	s = vcpu_sregs(&cpu);
+	s.apic_base |= 0xc00;
+	vcpu_set_sregs(&cpu, &s);
+	ASSERT_EQ(0, vm_ioctl(cpu.fd, KVM_GET_LAPIC, &lapic));
+	EXPECT_EQ(5 << 24, *(uint32_t *)&lapic.regs[0x20]);
+	cap.args[0] = KVM_X2APIC_API_USE_32BIT_IDS;
+	ASSERT_EQ(0, vm_ioctl(self->vm, KVM_ENABLE_CAP, &cap));
+	ASSERT_EQ(0, vm_ioctl(cpu.fd, KVM_GET_LAPIC, &lapic));
+	EXPECT_EQ(5, *(uint32_t *)&lapic.regs[0x20]);
+	vcpu_close(&cpu);
+}
+
 TEST_F(lesser, clock)
 {
 	struct kvm_clock_data data = { .clock = 1000000000000ULL }, now = { 0 };
