@@ -74,8 +74,11 @@ static inline void keel_hrtimer_setup(struct hrtimer *timer,
 #endif
 }
 
-/* Suspend hooks: the callbacks take a context pointer since 7.0. */
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
+/*
+ * Suspend hooks: the callbacks take a context pointer since 6.19. Stable kernels have that too, so Kbuild looks
+ * into the header.
+ */
+#ifdef KEEL_HAVE_STRUCT_SYSCORE
 #define KEEL_SYSCORE_OPS(name, suspend_fn, resume_fn)					\
 	static int name##_suspend(void *data) { return suspend_fn(); }			\
 	static void name##_resume(void *data) { resume_fn(); }				\
@@ -90,6 +93,13 @@ static inline void keel_hrtimer_setup(struct hrtimer *timer,
 	static struct syscore_ops name = { .suspend = suspend_fn, .resume = resume_fn }
 #define keel_register_syscore(s)	register_syscore_ops(s)
 #define keel_unregister_syscore(s)	unregister_syscore_ops(s)
+#endif
+
+/* The member of struct kvm_run has a name of its own in the kernel since 6.11. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
+#define keel_immediate_exit(run)	READ_ONCE((run)->immediate_exit__unsafe)
+#else
+#define keel_immediate_exit(run)	READ_ONCE((run)->immediate_exit)
 #endif
 
 static inline void keel_send_reschedule(int cpu)

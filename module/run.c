@@ -333,7 +333,7 @@ static int run_not_started(struct keel_vcpu *vcpu)
 {
 	int srcu;
 
-	if (READ_ONCE(vcpu->run->immediate_exit))
+	if (keel_immediate_exit(vcpu->run))
 		return -EINTR;
 	srcu = srcu_read_lock(&vcpu->vm->srcu);
 	block(vcpu, &srcu);
@@ -364,7 +364,7 @@ static int run_checked(struct keel_vcpu *vcpu)
 	r = complete_exit(vcpu);
 	if (r <= 0)
 		return r;
-	if (READ_ONCE(run->immediate_exit))
+	if (keel_immediate_exit(run))
 		return -EINTR;
 	return run_loop(vcpu);
 }

@@ -65,7 +65,9 @@ int main(int argc, char **argv)
 		guest_create(&g, 0);
 		guest_start(&g, MODE_LONG, BLOB(spin));
 		ready();
-		guest_run(&g);
+		/* Suspend interrupts KVM_RUN like a signal. */
+		while (guest_run(&g) == -EINTR)
+			;
 		return 1;
 	}
 	if (!strcmp(how, "once")) {
