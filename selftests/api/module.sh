@@ -112,6 +112,8 @@ else
 	skip "no msr driver, or no SVM"
 fi
 
+# Since 6.12 in-tree KVM has the CPUs from its load on, unless told so.
+modprobe kvm enable_virt_at_load=0 2>/dev/null
 if modprobe kvm_amd 2>/dev/null && [ -c /dev/kvm ] && grep -q '^flags.* svm' /proc/cpuinfo; then
 	export KEEL_DEVICE=/dev/kvm
 	hold run
