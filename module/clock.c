@@ -33,7 +33,7 @@ u64 keel_guest_tsc(const struct keel_vcpu *vcpu)
 static void offset_set(struct keel_vcpu *vcpu, u64 offset)
 {
 	vcpu->tsc_offset = offset;
-	keel_ops->vcpu_set_tsc_offset(vcpu);
+	keel_ops->vcpu_update(vcpu, KEEL_UPDATE_TSC);
 	if (vcpu->apic)
 		keel_lapic_tsc_changed(vcpu);
 	if (vcpu->clock_msr)

@@ -17,6 +17,7 @@
 #include <asm/mce.h>
 #include <asm/msr.h>
 #include <asm/ptrace.h>
+#include <asm/special_insns.h>
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
 #include <trace/events/ipi.h>
@@ -101,6 +102,12 @@ static inline void keel_hrtimer_setup(struct hrtimer *timer,
 #else
 #define keel_immediate_exit(run)	READ_ONCE((run)->immediate_exit)
 #endif
+
+/* CR4.FRED (SDM 1, chapter 8 "FRED"): events enter the kernel another way; 6.1 has no name for it. */
+static inline bool keel_host_has_fred(void)
+{
+	return __read_cr4() & BIT_ULL(32);
+}
 
 static inline void keel_send_reschedule(int cpu)
 {

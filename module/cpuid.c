@@ -373,7 +373,7 @@ static int entries_set(struct keel_vcpu *vcpu, struct kvm_cpuid_entry2 *entries,
 	vcpu->cpuid.entries = entries;
 	vcpu->cpuid.nent = nent;
 	keel_cpuid_refresh(vcpu);
-	keel_ops->vcpu_update_intercepts(vcpu);
+	keel_ops->vcpu_update(vcpu, KEEL_UPDATE_INTERCEPTS);
 	return 0;
 }
 

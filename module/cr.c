@@ -67,24 +67,23 @@ static u64 bad_gpa_bits(struct keel_vcpu *vcpu)
 }
 
 /*
- * The four PAE pointers at @cr3 would be loaded: #GP if one has reserved bits (SDM 3A, 4.4.1). Bit
+ * Read the four PAE pointers at @cr3: #GP if one has reserved bits (SDM 3A, 4.4.1). Bit
  * 5 is reserved too, but QEMU's TCG sets it on a walk, as if it were an accessed bit.
  */
-static int check_pdptrs(struct keel_vcpu *vcpu, u64 cr3)
+static int read_pdptes(struct keel_vcpu *vcpu, u64 cr3, u64 *pdpte)
 {
 	u64 reserved = bad_gpa_bits(vcpu) | 0x1c6;	/* not bit 5: QEMU's TCG sets A in these */
 	gpa_t gpa = cr3 & 0xffffffe0;
-	u64 pdpte[4];
 	int i, err, srcu;
 
 	if (vcpu->in_window) {
 		srcu = srcu_read_lock(&vcpu->vm->srcu);
-		err = keel_guest_read_atomic(vcpu->vm, gpa, pdpte, sizeof(pdpte));
+		err = keel_guest_read_atomic(vcpu->vm, gpa, pdpte, 4 * sizeof(u64));
 		srcu_read_unlock(&vcpu->vm->srcu, srcu);
 		if (err)
 			return -EAGAIN;
 	} else {
-		err = keel_guest_read(vcpu->vm, gpa, pdpte, sizeof(pdpte));
+		err = keel_guest_read(vcpu->vm, gpa, pdpte, 4 * sizeof(u64));
 		if (err)
 			return -EINVAL;
 	}
@@ -92,6 +91,25 @@ static int check_pdptrs(struct keel_vcpu *vcpu, u64 cr3)
 		if ((pdpte[i] & 1) && (pdpte[i] & reserved))
 			return -EINVAL;
 	return 0;
+}
+
+static bool pae_paging(const struct keel_state *st)
+{
+	return (st->cr0 & X86_CR0_PG) && (st->cr4 & X86_CR4_PAE) && !(st->efer & EFER_LMA);
+}
+
+/**
+ * keel_load_pdptes() - the client has set CR3: what PAE paging loads from there
+ * @vcpu: the vCPU, locked; outside the window, vm->srcu held
+ *
+ * What cannot be read, or has reserved bits, is not present.
+ */
+void keel_load_pdptes(struct keel_vcpu *vcpu)
+{
+	struct keel_state *st = keel_st_mod(vcpu, KEEL_ST_CR);
+
+	if (pae_paging(st) && read_pdptes(vcpu, st->cr3, st->pdpte))
+		memset(st->pdpte, 0, sizeof(st->pdpte));
 }
 
 /**
@@ -106,8 +124,9 @@ static int check_pdptrs(struct keel_vcpu *vcpu, u64 cr3)
 int keel_set_cr0(struct keel_vcpu *vcpu, u64 val)
 {
 	const struct keel_state *st = keel_st(vcpu, KEEL_ST_CR | KEEL_ST_SEG);
+	u64 old = st->cr0, pdpte[4];
 	struct keel_state *mod;
-	u64 old = st->cr0;
+	bool load = false;
 	int err;
 
 	if (!keel_valid_cr0(val))
@@ -120,9 +139,10 @@ int keel_set_cr0(struct keel_vcpu *vcpu, u64 val)
 	}
 	if ((val & X86_CR0_PG) && (st->cr4 & X86_CR4_PAE) && !(st->efer & EFER_LME) &&
 	    ((val ^ old) & CR0_PDPTR)) {
-		err = check_pdptrs(vcpu, st->cr3);
+		err = read_pdptes(vcpu, st->cr3, pdpte);
 		if (err)
 			return err;
+		load = true;
 	}
 	if (!(val & X86_CR0_PG)) {
 		bool code64 = (st->efer & EFER_LMA) && (st->seg[KEEL_CS].ar & KEEL_AR_L);
@@ -133,6 +153,8 @@ int keel_set_cr0(struct keel_vcpu *vcpu, u64 val)
 
 	mod = keel_st_mod(vcpu, KEEL_ST_CR);
 	mod->cr0 = val;
+	if (load)
+		memcpy(mod->pdpte, pdpte, sizeof(pdpte));
 	if ((val ^ old) & X86_CR0_PG) {
 		if ((val & X86_CR0_PG) && (mod->efer & EFER_LME))
 			mod->efer |= EFER_LMA;
@@ -154,8 +176,8 @@ int keel_set_cr0(struct keel_vcpu *vcpu, u64 val)
 int keel_set_cr3(struct keel_vcpu *vcpu, u64 val)
 {
 	const struct keel_state *st = keel_st(vcpu, KEEL_ST_CR);
-	bool pae = (st->cr0 & X86_CR0_PG) && (st->cr4 & X86_CR4_PAE) && !(st->efer & EFER_LMA);
 	bool keep_tlb = false;
+	u64 pdpte[4];
 	int err;
 
 	if (st->cr4 & X86_CR4_PCIDE) {
@@ -164,10 +186,11 @@ int keel_set_cr3(struct keel_vcpu *vcpu, u64 val)
 	}
 	if (val & bad_gpa_bits(vcpu))
 		return -EINVAL;
-	if (pae) {
-		err = check_pdptrs(vcpu, val);
+	if (pae_paging(st)) {
+		err = read_pdptes(vcpu, val, pdpte);
 		if (err)
 			return err;
+		memcpy(keel_st_mod(vcpu, KEEL_ST_CR)->pdpte, pdpte, sizeof(pdpte));
 	}
 	keel_st_mod(vcpu, KEEL_ST_CR)->cr3 = val;
 	if (!keep_tlb)
@@ -185,7 +208,8 @@ int keel_set_cr3(struct keel_vcpu *vcpu, u64 val)
 int keel_set_cr4(struct keel_vcpu *vcpu, u64 val)
 {
 	const struct keel_state *st = keel_st(vcpu, KEEL_ST_CR);
-	u64 changed = val ^ st->cr4;
+	u64 changed = val ^ st->cr4, pdpte[4];
+	bool load = false;
 	int err;
 
 	if (!keel_valid_cr4(vcpu, val))
@@ -194,15 +218,18 @@ int keel_set_cr4(struct keel_vcpu *vcpu, u64 val)
 		if (!(val & X86_CR4_PAE) || (changed & X86_CR4_LA57))
 			return -EINVAL;
 	} else if ((st->cr0 & X86_CR0_PG) && (val & X86_CR4_PAE) && (changed & CR4_PDPTR)) {
-		err = check_pdptrs(vcpu, st->cr3);
+		err = read_pdptes(vcpu, st->cr3, pdpte);
 		if (err)
 			return err;
+		load = true;
 	}
 	if ((val & X86_CR4_PCIDE) && (changed & X86_CR4_PCIDE) &&
 	    (!(st->efer & EFER_LMA) || (st->cr3 & CR3_PCID)))
 		return -EINVAL;
 
 	keel_st_mod(vcpu, KEEL_ST_CR)->cr4 = val;
+	if (load)
+		memcpy(vcpu->st.pdpte, pdpte, sizeof(pdpte));
 	/* setting PCIDE alone, and clearing SMEP alone, flush nothing */
 	if ((changed & (X86_CR4_PGE | X86_CR4_PAE | X86_CR4_PSE)) ||
 	    ((changed & X86_CR4_PCIDE) && !(val & X86_CR4_PCIDE)) ||

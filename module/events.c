@@ -217,6 +217,6 @@ long keel_guest_debug_set(struct keel_vcpu *vcpu, void *buf)
 		vcpu->debug_dr7 = dbg->arch.debugreg[7];
 	}
 	keel_st_mod(vcpu, KEEL_ST_DR);
-	keel_ops->vcpu_update_intercepts(vcpu);
+	keel_ops->vcpu_update(vcpu, KEEL_UPDATE_INTERCEPTS);
 	return 0;
 }

@@ -227,13 +227,13 @@ int keel_exit_ud(struct keel_vcpu *vcpu)
 {
 	static const u8 vmcall[3] = { 0x0f, 0x01, 0xc1 }, vmmcall[3] = { 0x0f, 0x01, 0xd9 };
 	struct keel_fault fault;
-	u8 bytes[3], native[3];
+	const u8 *native = keel_ops->hypercall;
+	u8 bytes[3];
 	u64 linear = keel_st(vcpu, KEEL_ST_RIP | KEEL_ST_SEG)->rip;
 	gpa_t gpa;
 
 	if (!long_mode64(vcpu))
 		linear = (u32)(linear + vcpu->st.seg[KEEL_CS].base);
-	keel_ops->patch_hypercall(native);
 	if (keel_gva_fetch(vcpu, linear, bytes, 3, &fault, false) == 3 && memcmp(bytes, native, 3) &&
 	    (!memcmp(bytes, vmcall, 3) || !memcmp(bytes, vmmcall, 3)) && (linear & ~PAGE_MASK) <= PAGE_SIZE - 3 &&
 	    !keel_gva_to_gpa(vcpu, linear, KEEL_ACC_EXEC, &gpa, &fault, false) &&

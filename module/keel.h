@@ -86,7 +86,7 @@ struct keel_dtable {
 #define KEEL_ST_RIP		0x01	/* rip, rflags */
 #define KEEL_ST_SEG		0x02	/* seg[], cpl */
 #define KEEL_ST_DT		0x04	/* gdt, idt */
-#define KEEL_ST_CR		0x08	/* cr0, cr2, cr3, cr4, efer */
+#define KEEL_ST_CR		0x08	/* cr0, cr2, cr3, cr4, efer, pdpte[] */
 #define KEEL_ST_MSR		0x10	/* star ... pat */
 #define KEEL_ST_DR		0x20	/* dr6, dr7 (dr0 to dr3 are always current) */
 #define KEEL_ST_SHADOW		0x40	/* int_shadow */
@@ -106,6 +106,7 @@ struct keel_state {
 	u8 int_shadow;
 	struct keel_dtable gdt, idt;
 	u64 cr0, cr2, cr3, cr4, efer;
+	u64 pdpte[4];	/* with PAE paging: the page-directory pointers that CR3 loaded, see cr.c */
 	u64 star, lstar, cstar, sfmask, kernel_gs_base;
 	u64 sysenter_cs, sysenter_esp, sysenter_eip;
 	u64 pat;
@@ -207,6 +208,12 @@ struct keel_exit {
 	u8 bytes[15];
 };
 
+/* What a window keeps of the host's registers that both vendors leave to the core. */
+struct keel_hostregs {
+	u64 dr[4], dr7, tsc_aux;
+	bool dr_saved;
+};
+
 struct keel_fpu;
 struct keel_lapic;
 struct keel_emul;
@@ -253,6 +260,7 @@ struct keel_vcpu {
 	bool step_exit;			/* an instruction ended that the client single-steps */
 	u32 guest_debug;		/* KVM_GUESTDBG_* */
 	u64 debug_dr[4], debug_dr7;	/* the client's breakpoints */
+	struct keel_hostregs host;	/* hostregs.c */
 
 	/* exits */
 	struct keel_exit exit;
@@ -368,6 +376,7 @@ int keel_skip_insn(struct keel_vcpu *vcpu);
 int keel_internal_error(struct keel_vcpu *vcpu, u32 suberror, const u64 *data, u32 ndata);
 
 /* cr.c: control register semantics, shared by exits, the emulator and KVM_SET_SREGS */
+void keel_load_pdptes(struct keel_vcpu *vcpu);
 int keel_set_cr0(struct keel_vcpu *vcpu, u64 val);
 int keel_set_cr3(struct keel_vcpu *vcpu, u64 val);
 int keel_set_cr4(struct keel_vcpu *vcpu, u64 val);
@@ -385,6 +394,11 @@ static inline void keel_insn_done(struct keel_vcpu *vcpu)
 	if (unlikely(vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP))
 		vcpu->step_exit = true;
 }
+
+/* hostregs.c */
+void keel_hostregs_load(struct keel_vcpu *vcpu);
+void keel_hostregs_restore(struct keel_vcpu *vcpu);
+void keel_set_tsc_aux(struct keel_vcpu *vcpu, u32 val);
 
 /* emul.c: the kernel side of the emulator */
 int keel_emul_create(struct keel_vcpu *vcpu);

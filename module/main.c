@@ -33,7 +33,7 @@ static int hotplug_state;
 /* On the CPU in question, interrupts off. */
 static void enable_this_cpu(void *err)
 {
-	int r = keel_ops->hw_busy() ? -EBUSY : keel_ops->hw_enable();
+	int r = keel_ops->hw_enable();
 
 	if (r)
 		atomic_set((atomic_t *)err, r);
@@ -301,7 +301,7 @@ static int __init keel_init(void)
 {
 	int r;
 
-	keel_ops = &svm_ops;
+	keel_ops = cpuid_ecx(1) & BIT(5) ? &vmx_ops : &svm_ops;	/* CPUID.1:ECX.VMX */
 	r = keel_ops->hw_probe();
 	if (r)
 		return r;

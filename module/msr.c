@@ -268,7 +268,7 @@ static int set_tsc_aux(struct keel_vcpu *vcpu, const struct msr_row *row, u32 ms
 	/* Intel reserves the upper half, AMD drops it */
 	if (val >> 32 && !keel_guest_has(vcpu, KEEL_F_AMD))
 		return -EINVAL;
-	vcpu->st.tsc_aux = (u32)val;
+	keel_set_tsc_aux(vcpu, val);
 	return 0;
 }
 

@@ -33,6 +33,12 @@ struct keel_event {
 #define KEEL_WIN_IRQ		1	/* exit as soon as the guest can take an interrupt */
 #define KEEL_WIN_NMI		2	/* exit as soon as the guest can take an NMI */
 
+/* What vcpu_update() is told of, a mask. */
+#define KEEL_UPDATE_TLB		1	/* drop all tagged translations of this vCPU */
+#define KEEL_UPDATE_ROOT	2	/* the nested root changed; implies a flush */
+#define KEEL_UPDATE_INTERCEPTS	4	/* guest_debug, disabled_exits or CPUID changed */
+#define KEEL_UPDATE_TSC		8	/* vcpu->tsc_offset changed */
+
 /* What vcpu_enter() says about the exit. */
 enum keel_exit_class {
 	KEEL_EXIT_HOT,		/* vcpu_handle_exit() may be called inside the window */
@@ -44,48 +50,48 @@ enum keel_exit_class {
  * @name: "svm" or "vmx", for messages
  * @vcpu_size: bytes of the vendor's vCPU structure, which begins with struct keel_vcpu
  * @pte_format: bits of nested page-table entries
+ * @hypercall: the vendor's hypercall instruction
+ * @keeps_pdptes: with PAE paging, keel_state.pdpte[] is the truth (else guest memory is)
  * @feature_mask: hides what the vendor cannot offer from CPUID; called per entry of the supported table
  * @hw_probe: called once at load; 0 or -ENODEV (with one line in the log that says why)
  * @hw_exit: undoes hw_probe()
  * @hw_info: fills in backend, nr_tags and features of KEEL_GET_INFO
- * @hw_busy: on the current CPU, interrupts off: does another hypervisor hold the extension?
- * @hw_enable: on the current CPU, interrupts off: ready it for guests; 0, -EBUSY or -EIO
+ * @hw_enable: on the current CPU, interrupts off: ready it for guests; 0, -EBUSY (another hypervisor holds
+ *	the extension) or -EIO
  * @hw_disable: on the current CPU, interrupts off: leave it as if never used
  * @vcpu_create: allocates what one vCPU needs; 0 or -errno
  * @vcpu_destroy: frees it
  * @vcpu_reset: control structure as after power-up; the core then stores the architectural state
  * @get_state: reads the groups in @mask (KEEL_ST_*) into vcpu->st
  * @set_state: writes the groups in @mask from vcpu->st; the core has validated the values
- * @window_open: interrupts off: load host-visible guest state on this CPU (syscall MSRs, TSC_AUX, ...)
- * @window_close: interrupts off: undo it; the host is as before
+ * @window_open: interrupts off: ready this CPU for the vCPU and load host-visible guest state (syscall MSRs);
+ *	0, or -EBUSY or -EIO with the host as before
+ * @window_close: interrupts off: undo it; the host is as before, and has been handed what was its own of the
+ *	last exit (machine check, NMI)
  * @vcpu_enter: one world switch; on return the GPRs, rip and rflags in vcpu->st are the guest's, the
  *	interrupted delivery of an event has gone to keel_requeue_event(), and the exit is classed
- * @host_event: interrupts off, before window_close(): hand an intercepted machine check to the host
  * @vcpu_handle_exit: dispatches the exit of the last vcpu_enter(): KEEL_RESUME, KEEL_TO_USER or -errno
  * @vcpu_inject: gives an event to the CPU for the next entry
  * @vcpu_cancel: entry will not happen: return an injected event with keel_requeue_event()
  * @vcpu_want_window: ask for KEEL_WIN_* exits; 0 withdraws
  * @nmi_blocked: NMIs are blocked by an interrupt shadow or a pending IRET
  * @vcpu_set_nmi_masked: the client's or the injection's change of NMI masking
- * @vcpu_tlb_flush: drop all tagged translations of this vCPU before the next entry
- * @vcpu_update_root: the nested root or the paging mode changed
+ * @vcpu_update: what is named by KEEL_UPDATE_* changed, and is to be brought to the CPU before the next entry
  * @vcpu_update_tpr: @tpr is the task priority (CR8); @exiting: the guest's writes to it must exit
  * @vcpu_get_tpr: the task priority (CR8) as the guest left it
- * @vcpu_update_intercepts: guest_debug, disabled_exits or CPUID changed
- * @vcpu_set_tsc_offset: vcpu->tsc_offset changed
- * @patch_hypercall: writes the vendor's 3-byte hypercall instruction to @insn
  * @vcpu_dump: logs the control structure, rate-limited by the caller
  */
 struct keel_ops {
 	const char *name;
 	size_t vcpu_size;
 	const struct keel_pte_format *pte_format;
+	u8 hypercall[3];
+	bool keeps_pdptes;
 
 	void (*feature_mask)(struct kvm_cpuid_entry2 *entry);
 	int (*hw_probe)(void);
 	void (*hw_exit)(void);
 	void (*hw_info)(struct keel_info *info);
-	bool (*hw_busy)(void);
 	int (*hw_enable)(void);
 	void (*hw_disable)(void);
 
@@ -94,28 +100,23 @@ struct keel_ops {
 	void (*vcpu_reset)(struct keel_vcpu *vcpu, bool init);
 	void (*get_state)(struct keel_vcpu *vcpu, u32 mask);
 	void (*set_state)(struct keel_vcpu *vcpu, u32 mask);
-	void (*window_open)(struct keel_vcpu *vcpu);
+	int (*window_open)(struct keel_vcpu *vcpu);
 	void (*window_close)(struct keel_vcpu *vcpu);
 	enum keel_exit_class (*vcpu_enter)(struct keel_vcpu *vcpu);
-	void (*host_event)(struct keel_vcpu *vcpu);
 	int (*vcpu_handle_exit)(struct keel_vcpu *vcpu);
 	void (*vcpu_inject)(struct keel_vcpu *vcpu, const struct keel_event *ev);
 	void (*vcpu_cancel)(struct keel_vcpu *vcpu);
 	void (*vcpu_want_window)(struct keel_vcpu *vcpu, u32 windows);
 	bool (*nmi_blocked)(struct keel_vcpu *vcpu);
 	void (*vcpu_set_nmi_masked)(struct keel_vcpu *vcpu, bool masked);
-	void (*vcpu_tlb_flush)(struct keel_vcpu *vcpu);
-	void (*vcpu_update_root)(struct keel_vcpu *vcpu);
+	void (*vcpu_update)(struct keel_vcpu *vcpu, u32 what);
 	void (*vcpu_update_tpr)(struct keel_vcpu *vcpu, u8 tpr, bool exiting);
 	u8 (*vcpu_get_tpr)(struct keel_vcpu *vcpu);
-	void (*vcpu_update_intercepts)(struct keel_vcpu *vcpu);
-	void (*vcpu_set_tsc_offset)(struct keel_vcpu *vcpu);
-	void (*patch_hypercall)(u8 insn[3]);
 	void (*vcpu_dump)(struct keel_vcpu *vcpu);
 };
 
 extern const struct keel_ops *keel_ops;		/* main.c; set once at load */
-extern const struct keel_ops svm_ops;
+extern const struct keel_ops svm_ops, vmx_ops;
 
 /**
  * keel_st() - the architectural state with the groups in @mask current

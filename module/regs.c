@@ -184,6 +184,7 @@ static long sregs_set_common(struct keel_vcpu *vcpu, const struct kvm_sregs *s)
 	if (!(s->cr8 & ~0xfULL))
 		keel_put_cr8(vcpu, s->cr8);
 	wake_after_reset(vcpu);
+	keel_load_pdptes(vcpu);
 	keel_request(KEEL_REQ_TLB_FLUSH, vcpu);
 	keel_request(KEEL_REQ_EVENT, vcpu);
 	return 0;
@@ -217,22 +218,29 @@ static long sregs2_get(struct keel_vcpu *vcpu, void *buf)
 
 	sregs_get_common(vcpu, buf);
 	s->flags = 0;
-	/* The pointers are in memory: nested paging keeps no copy of them. */
-	if (pae_paging(s->cr0, s->cr4, s->efer) &&
-	    !keel_guest_read(vcpu->vm, s->cr3 & 0xffffffe0, s->pdptrs, sizeof(s->pdptrs)))
+	if (pae_paging(s->cr0, s->cr4, s->efer)) {
+		if (keel_ops->keeps_pdptes)
+			memcpy(s->pdptrs, vcpu->st.pdpte, sizeof(s->pdptrs));
+		else if (keel_guest_read(vcpu->vm, s->cr3 & 0xffffffe0, s->pdptrs, sizeof(s->pdptrs)))
+			return 0;
 		s->flags = KVM_SREGS2_FLAGS_PDPTRS_VALID;
+	}
 	return 0;
 }
 
 static long sregs2_set(struct keel_vcpu *vcpu, void *buf)
 {
 	const struct kvm_sregs2 *s = buf;
+	long r;
 
 	if (s->flags & ~(u64)KVM_SREGS2_FLAGS_PDPTRS_VALID)
 		return -EINVAL;
 	if ((s->flags & KVM_SREGS2_FLAGS_PDPTRS_VALID) && !pae_paging(s->cr0, s->cr4, s->efer))
 		return -EINVAL;
-	return sregs_set_common(vcpu, buf);
+	r = sregs_set_common(vcpu, buf);
+	if (!r && (s->flags & KVM_SREGS2_FLAGS_PDPTRS_VALID))
+		memcpy(vcpu->st.pdpte, s->pdptrs, sizeof(s->pdptrs));
+	return r;
 }
 
 static long fpu_get(struct keel_vcpu *vcpu, void *buf)

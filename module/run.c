@@ -107,7 +107,7 @@ static int serve_requests(struct keel_vcpu *vcpu)
 	if (test_bit(KEEL_REQ_DEAD, &vcpu->requests))
 		return -EIO;
 	if (keel_check_request(KEEL_REQ_MMU_RELOAD, vcpu))
-		keel_ops->vcpu_update_root(vcpu);
+		keel_ops->vcpu_update(vcpu, KEEL_UPDATE_ROOT);
 	if (keel_check_request(KEEL_REQ_CLOCK, vcpu))
 		keel_clock_update(vcpu);
 	if (keel_check_request(KEEL_REQ_WALL_CLOCK, vcpu))
@@ -115,7 +115,7 @@ static int serve_requests(struct keel_vcpu *vcpu)
 	if (keel_check_request(KEEL_REQ_TIMER, vcpu))
 		keel_lapic_inject_timer(vcpu);
 	if (keel_check_request(KEEL_REQ_TLB_FLUSH, vcpu))
-		keel_ops->vcpu_tlb_flush(vcpu);
+		keel_ops->vcpu_update(vcpu, KEEL_UPDATE_TLB);
 	clear_bit(KEEL_REQ_UNHALT, &vcpu->requests);
 	if (keel_check_request(KEEL_REQ_EOI_EXIT, vcpu)) {
 		vcpu->run->exit_reason = KVM_EXIT_IOAPIC_EOI;
@@ -131,7 +131,7 @@ static void window_requests(struct keel_vcpu *vcpu)
 	if (keel_check_request(KEEL_REQ_TIMER, vcpu))
 		keel_lapic_inject_timer(vcpu);
 	if (keel_check_request(KEEL_REQ_TLB_FLUSH, vcpu))
-		keel_ops->vcpu_tlb_flush(vcpu);
+		keel_ops->vcpu_update(vcpu, KEEL_UPDATE_TLB);
 	clear_bit(KEEL_REQ_UNHALT, &vcpu->requests);
 	/* EVENT is cleared first: what arrives after this pass raises it anew. */
 	clear_bit(KEEL_REQ_EVENT, &vcpu->requests);
@@ -232,12 +232,13 @@ static int run_window(struct keel_vcpu *vcpu, int *srcu)
 		keel_request(KEEL_REQ_CLOCK, vcpu);
 	vcpu->cpu = smp_processor_id();
 	vcpu->in_window = true;
-	keel_ops->window_open(vcpu);
-
-	r = run_inner(vcpu, &cold);
-
-	keel_ops->host_event(vcpu);
-	keel_ops->window_close(vcpu);
+	r = keel_ops->window_open(vcpu);
+	if (likely(!r)) {
+		keel_hostregs_load(vcpu);
+		r = run_inner(vcpu, &cold);
+		keel_hostregs_restore(vcpu);
+		keel_ops->window_close(vcpu);
+	}
 	vcpu->in_window = false;
 	/* A tick that ended the guest's turn is taken here, and still counted as guest time. */
 	local_irq_enable();

@@ -11,69 +11,22 @@
 
 #include "svm.h"
 
-#define DR7_ENABLED	0xff
-
-static void debugregs_load(struct svm_vcpu *svm)
-{
-	const struct keel_vcpu *vcpu = &svm->vcpu;
-	bool debug = vcpu->guest_debug & KVM_GUESTDBG_USE_HW_BP;
-	const u64 *dr = debug ? vcpu->debug_dr : vcpu->st.dr;
-	u64 dr7 = debug ? vcpu->debug_dr7 : vcpu->st.dr7;
-	unsigned long host_dr7;
-
-	get_debugreg(host_dr7, 7);
-	svm->host_dr7 = host_dr7;
-	svm->host_dr_saved = dr7 & DR7_ENABLED;
-	if (!svm->host_dr_saved)
-		return;
-	get_debugreg(svm->host_dr[0], 0);
-	get_debugreg(svm->host_dr[1], 1);
-	get_debugreg(svm->host_dr[2], 2);
-	get_debugreg(svm->host_dr[3], 3);
-	/* The host's breakpoints must not fire on the guest's addresses between here and VMRUN. */
-	set_debugreg(0UL, 7);
-	set_debugreg(dr[0], 0);
-	set_debugreg(dr[1], 1);
-	set_debugreg(dr[2], 2);
-	set_debugreg(dr[3], 3);
-}
-
-/* #VMEXIT leaves DR7 disabled, whatever it was. */
-static void debugregs_restore(struct svm_vcpu *svm)
-{
-	if (svm->host_dr_saved) {
-		set_debugreg(svm->host_dr[0], 0);
-		set_debugreg(svm->host_dr[1], 1);
-		set_debugreg(svm->host_dr[2], 2);
-		set_debugreg(svm->host_dr[3], 3);
-		svm->host_dr_saved = false;
-	}
-	if (svm->host_dr7 & DR7_ENABLED)
-		set_debugreg(svm->host_dr7, 7);
-}
-
-void svm_window_open(struct keel_vcpu *vcpu)
+int svm_window_open(struct keel_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 
 	asm volatile("vmsave %0" : : "a" (this_cpu_read(svm_cpu.host_state_pa)) : "memory");
-	debugregs_load(svm);
-	if (svm_caps.rdtscp) {
-		svm->host_tsc_aux = keel_rdmsr(MSR_TSC_AUX);
-		if (svm->host_tsc_aux != vcpu->st.tsc_aux)
-			keel_wrmsr(MSR_TSC_AUX, vcpu->st.tsc_aux);
-	}
 	/* Another CPU may have run this VMCB since: nothing that it caches is clean here. */
 	svm->vmcb->control.clean = 0;
+	svm->vmcb->control.exit_code = SVM_EXIT_INVALID;
+	return 0;
 }
 
+/* NMIs and interrupts reach the host by themselves; an intercepted machine check has to be handed over. */
 void svm_window_close(struct keel_vcpu *vcpu)
 {
-	struct svm_vcpu *svm = to_svm(vcpu);
-
-	if (svm_caps.rdtscp && svm->host_tsc_aux != vcpu->st.tsc_aux)
-		keel_wrmsr(MSR_TSC_AUX, svm->host_tsc_aux);
-	debugregs_restore(svm);
+	if (unlikely(to_svm(vcpu)->vmcb->control.exit_code == SVM_EXIT_EXCEPTION + X86_TRAP_MC))
+		keel_host_machine_check();
 }
 
 /*
@@ -276,15 +229,18 @@ void svm_vcpu_set_nmi_masked(struct keel_vcpu *vcpu, bool masked)
 	svm_intercept(svm->vmcb, SVM_ICPT_IRET, masked);
 }
 
-void svm_vcpu_tlb_flush(struct keel_vcpu *vcpu)
+void svm_vcpu_update(struct keel_vcpu *vcpu, u32 what)
 {
-	to_svm(vcpu)->flush = true;
-}
+	struct svm_vcpu *svm = to_svm(vcpu);
 
-void svm_vcpu_update_root(struct keel_vcpu *vcpu)
-{
-	to_svm(vcpu)->vmcb->control.n_cr3 = vcpu->vm->mmu.root;
-	to_svm(vcpu)->flush = true;
+	if (what & (KEEL_UPDATE_TLB | KEEL_UPDATE_ROOT))
+		svm->flush = true;
+	if (what & KEEL_UPDATE_ROOT)
+		svm->vmcb->control.n_cr3 = vcpu->vm->mmu.root;
+	if (what & KEEL_UPDATE_INTERCEPTS)
+		svm_update_intercepts(vcpu);
+	if (what & KEEL_UPDATE_TSC)
+		svm->vmcb->control.tsc_offset = vcpu->tsc_offset;
 }
 
 /* The guest reads and writes CR8 as V_TPR; an exit at its writes is for the core to ask for (15.21.1). */
@@ -300,9 +256,4 @@ void svm_vcpu_update_tpr(struct keel_vcpu *vcpu, u8 tpr, bool exiting)
 u8 svm_vcpu_get_tpr(struct keel_vcpu *vcpu)
 {
 	return to_svm(vcpu)->vmcb->control.int_ctl & SVM_INT_TPR;
-}
-
-void svm_vcpu_set_tsc_offset(struct keel_vcpu *vcpu)
-{
-	to_svm(vcpu)->vmcb->control.tsc_offset = vcpu->tsc_offset;
 }

@@ -44,7 +44,7 @@ static int exit_exception(struct svm_vcpu *svm, u8 vector)
 		keel_inject_exception_err(vcpu, X86_TRAP_AC, 0);
 		return KEEL_RESUME;
 	case X86_TRAP_MC:
-		return KEEL_RESUME;	/* the host has handled it: svm_host_event() */
+		return KEEL_RESUME;	/* the host has handled it: svm_window_close() */
 	default:
 		return keel_exit_kill(vcpu, "exception exit that nobody asked for", SVM_EXIT_EXCEPTION + vector);
 	}
@@ -173,18 +173,6 @@ int svm_vcpu_handle_exit(struct keel_vcpu *vcpu)
 	default:
 		return keel_exit_kill(vcpu, "unexpected exit code", code);
 	}
-}
-
-/**
- * svm_host_event() - what the host must see before the window closes
- * @vcpu: the vCPU, interrupts off
- *
- * NMIs and interrupts reach the host by themselves; an intercepted machine check has to be handed over.
- */
-void svm_host_event(struct keel_vcpu *vcpu)
-{
-	if (unlikely(to_svm(vcpu)->vmcb->control.exit_code == SVM_EXIT_EXCEPTION + X86_TRAP_MC))
-		keel_host_machine_check();
 }
 
 void svm_vcpu_dump(struct keel_vcpu *vcpu)

@@ -62,11 +62,6 @@ static void svm_hw_info(struct keel_info *info)
 			 (svm_caps.decode_assists ? KEEL_INFO_DECODE_ASSISTS : 0);
 }
 
-static bool svm_hw_busy(void)
-{
-	return !this_cpu_read(svm_cpu.enabled) && (keel_rdmsr(MSR_EFER) & EFER_SVME);
-}
-
 static int svm_hw_enable(void)
 {
 	struct svm_cpu *sc = this_cpu_ptr(&svm_cpu);
@@ -97,22 +92,15 @@ static void svm_hw_disable(void)
 	keel_wrmsr(MSR_EFER, keel_rdmsr(MSR_EFER) & ~EFER_SVME);
 }
 
-static void svm_patch_hypercall(u8 insn[3])
-{
-	insn[0] = 0x0f;		/* VMMCALL */
-	insn[1] = 0x01;
-	insn[2] = 0xd9;
-}
-
 const struct keel_ops svm_ops = {
 	.name = "svm",
 	.vcpu_size = sizeof(struct svm_vcpu),
 	.pte_format = &svm_pte_format,
+	.hypercall = { 0x0f, 0x01, 0xd9 },	/* VMMCALL */
 	.feature_mask = svm_feature_mask,
 	.hw_probe = svm_hw_probe,
 	.hw_exit = svm_hw_exit,
 	.hw_info = svm_hw_info,
-	.hw_busy = svm_hw_busy,
 	.hw_enable = svm_hw_enable,
 	.hw_disable = svm_hw_disable,
 	.vcpu_create = svm_vcpu_create,
@@ -123,19 +111,14 @@ const struct keel_ops svm_ops = {
 	.window_open = svm_window_open,
 	.window_close = svm_window_close,
 	.vcpu_enter = svm_vcpu_enter,
-	.host_event = svm_host_event,
 	.vcpu_handle_exit = svm_vcpu_handle_exit,
 	.vcpu_inject = svm_vcpu_inject,
 	.vcpu_cancel = svm_vcpu_cancel,
 	.vcpu_want_window = svm_vcpu_want_window,
 	.nmi_blocked = svm_nmi_blocked,
 	.vcpu_set_nmi_masked = svm_vcpu_set_nmi_masked,
-	.vcpu_tlb_flush = svm_vcpu_tlb_flush,
-	.vcpu_update_root = svm_vcpu_update_root,
+	.vcpu_update = svm_vcpu_update,
 	.vcpu_update_tpr = svm_vcpu_update_tpr,
 	.vcpu_get_tpr = svm_vcpu_get_tpr,
-	.vcpu_update_intercepts = svm_update_intercepts,
-	.vcpu_set_tsc_offset = svm_vcpu_set_tsc_offset,
-	.patch_hypercall = svm_patch_hypercall,
 	.vcpu_dump = svm_vcpu_dump,
 };

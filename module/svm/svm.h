@@ -46,9 +46,6 @@ struct svm_vcpu {
 	u64 step_rflags;	/* the guest's own RFLAGS at an entry that steps */
 	u64 cr0_hidden;		/* CR0.CD and NW that the hardware does not get to see */
 	u32 windows;		/* KEEL_WIN_* asked for */
-	u64 host_tsc_aux;
-	u64 host_dr[4], host_dr6, host_dr7;
-	bool host_dr_saved;
 };
 
 static inline struct svm_vcpu *to_svm(struct keel_vcpu *vcpu)
@@ -90,7 +87,7 @@ void svm_set_state(struct keel_vcpu *vcpu, u32 mask);
 void svm_switch(u64 vmcb_pa, u64 *gpr, u64 host_state_pa);
 
 /* enter.c */
-void svm_window_open(struct keel_vcpu *vcpu);
+int svm_window_open(struct keel_vcpu *vcpu);
 void svm_window_close(struct keel_vcpu *vcpu);
 enum keel_exit_class svm_vcpu_enter(struct keel_vcpu *vcpu);
 void svm_vcpu_inject(struct keel_vcpu *vcpu, const struct keel_event *ev);
@@ -98,15 +95,12 @@ void svm_vcpu_cancel(struct keel_vcpu *vcpu);
 void svm_vcpu_want_window(struct keel_vcpu *vcpu, u32 windows);
 bool svm_nmi_blocked(struct keel_vcpu *vcpu);
 void svm_vcpu_set_nmi_masked(struct keel_vcpu *vcpu, bool masked);
-void svm_vcpu_tlb_flush(struct keel_vcpu *vcpu);
-void svm_vcpu_update_root(struct keel_vcpu *vcpu);
+void svm_vcpu_update(struct keel_vcpu *vcpu, u32 what);
 void svm_vcpu_update_tpr(struct keel_vcpu *vcpu, u8 tpr, bool exiting);
 u8 svm_vcpu_get_tpr(struct keel_vcpu *vcpu);
-void svm_vcpu_set_tsc_offset(struct keel_vcpu *vcpu);
 
 /* exit.c */
 int svm_vcpu_handle_exit(struct keel_vcpu *vcpu);
-void svm_host_event(struct keel_vcpu *vcpu);
 void svm_vcpu_dump(struct keel_vcpu *vcpu);
 
 #endif /* KEEL_SVM_SVM_H */

@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The entry: what is written before a world switch, what is read after it, and event injection.
+ *
+ * Everything here runs with interrupts off on the CPU that will enter, but for set_nmi_masked, nmi_blocked
+ * and update, which touch only struct vmx_vcpu. A field of the VMCS is written only if it changes. SDM 3C, 27 (VM entries), 28 (VM exits), 28.2.4 (interrupted delivery).
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/kernel.h>
+#include <linux/percpu.h>
+#include <asm/processor-flags.h>
+#include <asm/special_insns.h>
+
+#include "vmx.h"
+
+/**
+ * vmx_insn_failed() - a VMX instruction failed that cannot fail: the next entry reports it
+ * @insn: its name
+ * @field: the VMCS field
+ */
+void vmx_insn_failed(const char *insn, unsigned long field)
+{
+	struct vmx_cpu *vc = this_cpu_ptr(&vmx_cpu);
+
+	vc->failed = true;
+	vc->failed_field = field;
+	pr_err_ratelimited("%s failed, field %#lx\n", insn, field);
+}
+
+/* An exit in the middle of an event's delivery: the core queues it again. */
+static void complete_events(struct vmx_vcpu *vmx)
+{
+	struct keel_vcpu *vcpu = &vmx->vcpu;
+	u32 info = vmx->exit.idt_info;
+
+	if (unlikely(vcpu->ev.nmi.masked))
+		vcpu->ev.nmi.masked = vmx_interruptibility(vmx) & VMX_STATE_NMI;
+	vcpu->ev.exc.injected = false;
+	vcpu->ev.intr.injected = false;
+	vcpu->ev.nmi.injected = false;
+	vmx->injecting = false;		/* the CPU has cleared the valid bit */
+	if (likely(!(info & VMX_INTR_VALID)))
+		return;
+	switch (VMX_INTR_TYPE(info)) {
+	case KEEL_EV_SOFT_INTR:
+	case VMX_INTR_TYPE_PRIV_SOFT:
+	case VMX_INTR_TYPE_SOFT_EXC:
+		return;		/* RIP has not moved: the guest executes the instruction again */
+	case KEEL_EV_NMI:
+		vmx_set_interruptibility(vmx, vmx_interruptibility(vmx) & ~VMX_STATE_NMI);
+		break;
+	}
+	keel_requeue_event(vcpu, VMX_INTR_TYPE(info), info & VMX_INTR_VECTOR, info & VMX_INTR_ERROR,
+			   vmx->exit.idt_error);
+}
+
+/* An IRET that faulted had unblocked NMIs before it did (28.2.3): it will be executed again. */
+static void reblock_nmi(struct vmx_vcpu *vmx)
+{
+	const struct vmx_exit *e = &vmx->exit;
+	bool unblocked = false;
+
+	if (e->idt_info & VMX_INTR_VALID)
+		return;
+	if (e->reason == VMX_EXIT_EXCEPTION_NMI)
+		unblocked = (e->intr_info & VMX_INTR_NMI_UNBLOCKED) &&
+			    (e->intr_info & VMX_INTR_VECTOR) != X86_TRAP_DF;
+	else if (e->reason == VMX_EXIT_EPT_VIOLATION)
+		unblocked = e->qualification & VMX_EPT_NMI_UNBLOCKED;
+	if (!unblocked)
+		return;
+	vmx_set_interruptibility(vmx, vmx_interruptibility(vmx) | VMX_STATE_NMI);
+	vmx->vcpu.ev.nmi.masked = true;
+}
+
+/* Reads what a cold exit's handler needs: by then the window is closed. */
+static enum keel_exit_class read_cold(struct vmx_vcpu *vmx)
+{
+	struct vmx_exit *e = &vmx->exit;
+
+	e->qualification = vmx_read(VMCS_EXIT_QUALIFICATION);
+	e->gpa = vmx_read(VMCS_GUEST_PA);
+	e->intr_info = vmx_read(VMCS_EXIT_INTR_INFO);
+	e->intr_error = vmx_read(VMCS_EXIT_INTR_ERROR);
+	e->insn_len = vmx_read(VMCS_EXIT_INSN_LEN);
+	switch (e->reason) {
+	case VMX_EXIT_EXCEPTION_NMI:
+		vmx->nmi_taken = (e->intr_info & VMX_INTR_VALID) && VMX_INTR_TYPE(e->intr_info) == KEEL_EV_NMI;
+		fallthrough;
+	case VMX_EXIT_EPT_VIOLATION:
+		reblock_nmi(vmx);
+		fallthrough;
+	case VMX_EXIT_APIC_ACCESS:
+	case VMX_EXIT_TASK_SWITCH:
+		vmx->vcpu.exit.insn_len = 0;	/* the field means nothing, or not always */
+		break;
+	default:
+		vmx->vcpu.exit.insn_len = e->insn_len;
+	}
+	return KEEL_EXIT_COLD;
+}
+
+static enum keel_exit_class read_exit(struct vmx_vcpu *vmx)
+{
+	struct vmx_exit *e = &vmx->exit;
+
+	e->reason = vmx_read(VMCS_EXIT_REASON);
+	e->idt_info = 0;
+	if (unlikely(e->reason & VMX_REASON_ENTRY_FAILED)) {
+		e->qualification = vmx_read(VMCS_EXIT_QUALIFICATION);
+		vmx_write(VMCS_ENTRY_INTR_INFO, 0);
+		return KEEL_EXIT_COLD;
+	}
+	e->idt_info = vmx_read(VMCS_IDT_VECTORING_INFO);
+	if (unlikely(e->idt_info & VMX_INTR_ERROR))
+		e->idt_error = vmx_read(VMCS_IDT_VECTORING_ERROR);
+	switch (e->reason) {
+	case VMX_EXIT_IO:
+		e->qualification = vmx_read(VMCS_EXIT_QUALIFICATION);
+		if (e->qualification & VMX_IO_STRING)
+			break;
+		fallthrough;
+	case VMX_EXIT_CPUID:
+	case VMX_EXIT_HLT:
+	case VMX_EXIT_VMCALL:
+	case VMX_EXIT_RDMSR:
+	case VMX_EXIT_WRMSR:
+		vmx->vcpu.exit.insn_len = vmx_read(VMCS_EXIT_INSN_LEN);
+		return KEEL_EXIT_HOT;
+	case VMX_EXIT_INTR_WINDOW:
+	case VMX_EXIT_NMI_WINDOW:
+	case VMX_EXIT_TPR_BELOW:
+		return KEEL_EXIT_HOT;
+	}
+	return read_cold(vmx);
+}
+
+/*
+ * 27.3.1.5: in an interrupt shadow, a single-step trap must be pending if and only if RFLAGS.TF is set. The
+ * CPU keeps that true by itself; a change of ours must as well.
+ */
+static void fix_pending_debug(struct vmx_vcpu *vmx, u64 rflags)
+{
+	bool shadow = vmx_interruptibility(vmx) & (VMX_STATE_STI | VMX_STATE_MOV_SS);
+
+	vmx_write(VMCS_GUEST_PENDING_DBG, shadow && (rflags & X86_EFLAGS_TF) ? VMX_PENDING_DBG_BS : 0);
+}
+
+static void write_regs(struct vmx_vcpu *vmx, u64 rflags)
+{
+	const struct keel_state *st = &vmx->vcpu.st;
+
+	if (unlikely((vmx->stale & VMX_STALE_INTR_STATE) || ((rflags ^ vmx->hw_rflags) & X86_EFLAGS_TF)))
+		fix_pending_debug(vmx, rflags);
+	if (vmx->hw_rip != st->rip)
+		vmx_write(VMCS_GUEST_RIP, st->rip);
+	if (vmx->hw_rsp != st->gpr[KEEL_RSP])
+		vmx_write(VMCS_GUEST_RSP, st->gpr[KEEL_RSP]);
+	if (vmx->hw_rflags != rflags)
+		vmx_write(VMCS_GUEST_RFLAGS, rflags);
+	if (native_read_cr2() != st->cr2)
+		native_write_cr2(st->cr2);
+}
+
+static void read_regs(struct vmx_vcpu *vmx)
+{
+	struct keel_state *st = &vmx->vcpu.st;
+
+	st->cr2 = native_read_cr2();
+	st->rip = vmx->hw_rip = vmx_read(VMCS_GUEST_RIP);
+	st->gpr[KEEL_RSP] = vmx->hw_rsp = vmx_read(VMCS_GUEST_RSP);
+	st->rflags = vmx->hw_rflags = vmx_read(VMCS_GUEST_RFLAGS);
+}
+
+/* VMfail: nothing was entered, and the guest's state is what it was. */
+static enum keel_exit_class entry_failed(struct vmx_vcpu *vmx)
+{
+	struct vmx_cpu *vc = this_cpu_ptr(&vmx_cpu);
+
+	vmx->failed = true;
+	vmx->error = vc->failed ? 0 : vmx_read(VMCS_INSN_ERROR);
+	vmx->exit.reason = 0;
+	vmx->exit.idt_info = 0;
+	vmx->stale = VMX_STALE_ALL;
+	vmx_vcpu_cancel(&vmx->vcpu);
+	return KEEL_EXIT_COLD;
+}
+
+/**
+ * vmx_vcpu_enter() - one world switch
+ * @vcpu: the vCPU, inside its window
+ *
+ * Return: whether the exit may be handled inside the window
+ */
+enum keel_exit_class vmx_vcpu_enter(struct keel_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	bool step = vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP;
+	u64 own_tf = vcpu->st.rflags & X86_EFLAGS_TF;
+	enum keel_exit_class class;
+
+	write_regs(vmx, step ? vcpu->st.rflags | X86_EFLAGS_TF : vcpu->st.rflags);
+	if (unlikely(vmx->stale || vmx->flush))
+		vmx_write_stale(vmx);
+	vmx->failed = false;
+	if (unlikely(this_cpu_read(vmx_cpu.failed)))
+		return entry_failed(vmx);
+
+	if (unlikely(vmx_switch(vcpu->st.gpr, vmx->launched, &vmx->host_rsp)))
+		return entry_failed(vmx);
+
+	vmx->launched = true;
+	read_regs(vmx);
+	if (unlikely(step) && !own_tf)
+		vcpu->st.rflags &= ~(u64)X86_EFLAGS_TF;
+	vmx->intr_state_valid = false;
+	class = read_exit(vmx);
+	complete_events(vmx);
+	return class;
+}
+
+/* INT3 and INTO are delivered with the RIP behind them pushed: the CPU adds the length (25.8.3). */
+void vmx_vcpu_inject(struct keel_vcpu *vcpu, const struct keel_event *ev)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	u32 info = VMX_INTR_VALID | ev->type << 8 | ev->vector;
+
+	if (ev->type == KEEL_EV_NMI) {
+		if (vmx_interruptibility(vmx) & VMX_STATE_NMI)
+			vmx_set_interruptibility(vmx, vmx_interruptibility(vmx) & ~VMX_STATE_NMI);
+	} else if (ev->type == KEEL_EV_SOFT_INTR) {
+		vmx_write(VMCS_ENTRY_INSN_LEN, vcpu->exit.insn_len ?: 2);
+	} else if (ev->type == KEEL_EV_EXCEPTION && (ev->vector == X86_TRAP_BP || ev->vector == X86_TRAP_OF)) {
+		info |= VMX_INTR_TYPE_SOFT_EXC << 8;
+		vmx_write(VMCS_ENTRY_INSN_LEN, vmx->bp_len);
+	}
+	/* Real mode pushes no error codes, and an entry that says otherwise fails. */
+	if (ev->has_error && (keel_st(vcpu, KEEL_ST_CR)->cr0 & X86_CR0_PE)) {
+		info |= VMX_INTR_ERROR;
+		vmx_write(VMCS_ENTRY_INTR_ERROR, ev->error);
+	}
+	vmx_write(VMCS_ENTRY_INTR_INFO, info);
+	vmx->injecting = true;
+}
+
+/* The core's .injected flags still stand: the event is given again at the next entry. */
+void vmx_vcpu_cancel(struct keel_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+
+	if (vmx->injecting)
+		vmx_write(VMCS_ENTRY_INTR_INFO, 0);
+	vmx->injecting = false;
+}
+
+/**
+ * vmx_vcpu_want_window() - exit when the guest becomes able to take an interrupt or an NMI
+ * @vcpu: the vCPU, locked, inside its window
+ * @windows: KEEL_WIN_*
+ *
+ * STI holds NMIs off on some CPUs, and the NMI window may open inside its shadow; the interrupt window opens
+ * after it.
+ */
+void vmx_vcpu_want_window(struct keel_vcpu *vcpu, u32 windows)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	bool irq = windows & KEEL_WIN_IRQ, nmi = windows & KEEL_WIN_NMI;
+
+	if (nmi && (vmx_interruptibility(vmx) & VMX_STATE_STI)) {
+		irq = true;
+		nmi = false;
+	}
+	vmx_ctl(vmx, VMX_CPU, VMX_CPU_INTR_WINDOW, irq);
+	vmx_ctl(vmx, VMX_CPU, VMX_CPU_NMI_WINDOW, nmi);
+}
+
+bool vmx_nmi_blocked(struct keel_vcpu *vcpu)
+{
+	return vmx_interruptibility(to_vmx(vcpu)) & (VMX_STATE_NMI | VMX_STATE_MOV_SS | VMX_STATE_STI);
+}
+
+void vmx_vcpu_set_nmi_masked(struct keel_vcpu *vcpu, bool masked)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	u32 state = vmx_interruptibility(vmx);
+
+	vmx_set_interruptibility(vmx, masked ? state | VMX_STATE_NMI : state & ~VMX_STATE_NMI);
+}
+
+void vmx_vcpu_update(struct keel_vcpu *vcpu, u32 what)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+
+	if (what & (KEEL_UPDATE_TLB | KEEL_UPDATE_ROOT))
+		vmx->flush = true;
+	if (what & KEEL_UPDATE_ROOT)
+		vmx->stale |= VMX_STALE_EPTP;
+	if (what & KEEL_UPDATE_INTERCEPTS)
+		vmx_update_intercepts(vcpu);
+	if (what & KEEL_UPDATE_TSC)
+		vmx->stale |= VMX_STALE_CTL;
+}
+
+/*
+ * With a TPR shadow the guest's CR8 is a byte of the virtual-APIC page (30.1.1); the threshold makes a
+ * lower value exit. A client that has the APIC itself learns of every write.
+ */
+void vmx_vcpu_update_tpr(struct keel_vcpu *vcpu, u8 tpr, bool exiting)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	u8 threshold = exiting ? tpr : 0;
+
+	if (!vmx->tpr_shadow)
+		return;
+	vmx->vapic[VMX_VAPIC_TPR] = tpr << 4;
+	if (threshold == vmx->tpr_threshold)
+		return;
+	vmx->tpr_threshold = threshold;
+	vmx_write(VMCS_TPR_THRESHOLD, threshold);
+}
+
+u8 vmx_vcpu_get_tpr(struct keel_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+
+	return vmx->tpr_shadow ? vmx->vapic[VMX_VAPIC_TPR] >> 4 : keel_get_cr8(vcpu);
+}

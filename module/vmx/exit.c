@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Exits of VMX: decode and hand to the core (SDM 3D, appendix C lists the reasons).
+ *
+ * Each case of the switch ends in a core handler that says whether the instruction is retried or
+ * stepped over. A reason that our controls exclude kills the VM with that reason. Cold exits are handled after
+ * the window has closed: everything needed is in struct vmx_exit.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/kernel.h>
+
+#include "vmx.h"
+
+/* INT1 traps like any #DB, but its exit comes before it has executed. */
+static int exit_db(struct vmx_vcpu *vmx)
+{
+	const struct vmx_exit *e = &vmx->exit;
+	struct keel_vcpu *vcpu = &vmx->vcpu;
+
+	if (VMX_INTR_TYPE(e->intr_info) == VMX_INTR_TYPE_PRIV_SOFT)
+		keel_st_mod(vcpu, KEEL_ST_RIP)->rip += e->insn_len;
+	return keel_exit_debug(vcpu, e->qualification & (DR_TRAP_BITS | DR_STEP | DR_STEP << 1 | BIT(13)),
+			       X86_TRAP_DB);
+}
+
+static int exit_exception(struct vmx_vcpu *vmx)
+{
+	struct keel_vcpu *vcpu = &vmx->vcpu;
+	u32 info = vmx->exit.intr_info;
+
+	if (VMX_INTR_TYPE(info) == KEEL_EV_NMI)
+		return KEEL_RESUME;	/* the host's: vmx_window_close() has handed it over */
+	switch (info & VMX_INTR_VECTOR) {
+	case X86_TRAP_DB:
+		return exit_db(vmx);
+	case X86_TRAP_BP:
+		vmx->bp_len = vmx->exit.insn_len;
+		return keel_exit_debug(vcpu, 0, X86_TRAP_BP);
+	case X86_TRAP_UD:
+		return keel_exit_ud(vcpu);
+	case X86_TRAP_AC:
+		keel_inject_exception_err(vcpu, X86_TRAP_AC, vmx->exit.intr_error);
+		return KEEL_RESUME;
+	case X86_TRAP_MC:
+		return KEEL_RESUME;	/* the host has handled it: vmx_host_event() */
+	default:
+		return keel_exit_kill(vcpu, "exception exit that nobody asked for", info);
+	}
+}
+
+static int exit_io(struct vmx_vcpu *vmx)
+{
+	u64 q = vmx->exit.qualification;
+
+	return keel_exit_io(&vmx->vcpu, VMX_IO_PORT(q), VMX_IO_SIZE(q), q & VMX_IO_IN, q & VMX_IO_STRING);
+}
+
+static int exit_ept_violation(struct vmx_vcpu *vmx)
+{
+	u64 q = vmx->exit.qualification;
+	u32 access = KEEL_ACC_USER;
+
+	if (q & VMX_EPT_WRITE)
+		access |= KEEL_ACC_WRITE;
+	if (q & VMX_EPT_EXEC)
+		access |= KEEL_ACC_EXEC;
+	if (q & VMX_EPT_PERMISSIONS)
+		access |= KEEL_ACC_PRESENT;
+	if ((q & VMX_EPT_LINEAR_VALID) && !(q & VMX_EPT_FINAL))
+		access |= KEEL_ACC_TABLE;
+	return keel_exit_memory(&vmx->vcpu, vmx->exit.gpa, access);
+}
+
+static int exit_rdpmc(struct vmx_vcpu *vmx)
+{
+	keel_inject_exception_err(&vmx->vcpu, X86_TRAP_GP, 0);	/* no counter is offered */
+	return KEEL_RESUME;
+}
+
+/**
+ * vmx_vcpu_handle_exit() - dispatch the exit of the last entry
+ * @vcpu: the vCPU, locked
+ *
+ * Return: KEEL_RESUME, KEEL_TO_USER or -errno
+ */
+int vmx_vcpu_handle_exit(struct keel_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	u32 reason = vmx->exit.reason;
+
+	if (unlikely(vmx->failed))
+		return keel_exit_fail_entry(vcpu, vmx->error);
+	if (unlikely(reason & VMX_REASON_ENTRY_FAILED) && (u16)reason != VMX_EXIT_ENTRY_MCE)
+		return keel_exit_fail_entry(vcpu, reason);
+
+	switch ((u16)reason) {
+	case VMX_EXIT_CPUID:
+		return keel_exit_cpuid(vcpu);
+	case VMX_EXIT_RDMSR:
+		return keel_exit_rdmsr(vcpu);
+	case VMX_EXIT_WRMSR:
+		return keel_exit_wrmsr(vcpu);
+	case VMX_EXIT_HLT:
+		return keel_exit_hlt(vcpu);
+	case VMX_EXIT_IO:
+		return exit_io(vmx);
+	case VMX_EXIT_EPT_VIOLATION:
+		return exit_ept_violation(vmx);
+	case VMX_EXIT_VMCALL:
+		return keel_exit_hypercall(vcpu);
+	case VMX_EXIT_EXT_INTR:		/* the host's: taken when interrupts came on */
+	case VMX_EXIT_INTR_WINDOW:	/* the core looks at its events before each entry */
+	case VMX_EXIT_NMI_WINDOW:
+	case VMX_EXIT_TPR_BELOW:	/* the task priority has been read already */
+	case VMX_EXIT_TIMER:
+	case VMX_EXIT_ENTRY_MCE:
+		return KEEL_RESUME;
+	case VMX_EXIT_EXCEPTION_NMI:
+		return exit_exception(vmx);
+	case VMX_EXIT_CR:
+	case VMX_EXIT_DR:
+	case VMX_EXIT_APIC_ACCESS:
+		return keel_exit_emulate(vcpu);
+	case VMX_EXIT_XSETBV:
+		return keel_exit_xsetbv(vcpu);
+	case VMX_EXIT_RDPMC:
+		return exit_rdpmc(vmx);
+	case VMX_EXIT_INVD:
+	case VMX_EXIT_WBINVD:
+	case VMX_EXIT_MONITOR:
+	case VMX_EXIT_MWAIT:
+	case VMX_EXIT_PAUSE:
+		return keel_exit_skip(vcpu);
+	case VMX_EXIT_GETSEC:
+	case VMX_EXIT_RSM:
+	case VMX_EXIT_VMCLEAR ... VMX_EXIT_VMXON:
+	case VMX_EXIT_INVEPT:
+	case VMX_EXIT_INVVPID:
+	case VMX_EXIT_VMFUNC:
+	case VMX_EXIT_ENCLS:
+	case VMX_EXIT_ENCLV:
+	case VMX_EXIT_SEAMCALL:
+	case VMX_EXIT_TDCALL:
+		keel_inject_exception(vcpu, X86_TRAP_UD);
+		return KEEL_RESUME;
+	case VMX_EXIT_TASK_SWITCH:
+		return keel_exit_task_switch(vcpu);
+	case VMX_EXIT_TRIPLE_FAULT:
+		return keel_exit_shutdown(vcpu);
+	default:
+		return keel_exit_kill(vcpu, "unexpected exit reason", reason);
+	}
+}
+
+/**
+ * vmx_host_event() - what the host must see before the window closes
+ * @vmx: the vCPU, interrupts off
+ *
+ * Interrupts reach the host by themselves, NMIs when VMX operation has ended; a machine check in the guest or
+ * at an entry has to be handed over.
+ */
+void vmx_host_event(struct vmx_vcpu *vmx)
+{
+	const struct vmx_exit *e = &vmx->exit;
+	u16 reason = e->reason;
+
+	if (unlikely(reason == VMX_EXIT_ENTRY_MCE ||
+		     (reason == VMX_EXIT_EXCEPTION_NMI && VMX_INTR_TYPE(e->intr_info) == KEEL_EV_EXCEPTION &&
+		      (e->intr_info & VMX_INTR_VECTOR) == X86_TRAP_MC)))
+		keel_host_machine_check();
+}
+
+/* The VMCS itself is out of reach here; the core has what the window read from it. */
+void vmx_vcpu_dump(struct keel_vcpu *vcpu)
+{
+	const struct vmx_vcpu *vmx = to_vmx(vcpu);
+	const struct vmx_exit *e = &vmx->exit;
+	const struct keel_state *st = &vcpu->st;
+	const struct keel_seg *cs = &st->seg[KEEL_CS], *ss = &st->seg[KEEL_SS], *tr = &st->seg[KEEL_TR];
+
+	pr_info("vcpu %u: exit %#x error %u qualification %#llx intr %#x idt %#x state %#x\n", vcpu->id,
+		e->reason, vmx->failed ? vmx->error : 0, e->qualification, e->intr_info, e->idt_info,
+		vmx->intr_state);
+	pr_info("vcpu %u: pin %#x cpu %#x cpu2 %#x exit %#x entry %#x vpid %u\n", vcpu->id,
+		vmx->ctl[VMX_PIN], vmx->ctl[VMX_CPU], vmx->ctl[VMX_CPU2], vmx->ctl[VMX_EXIT],
+		vmx->ctl[VMX_ENTRY], vmx->vpid);
+	pr_info("vcpu %u: rip %#llx rflags %#llx cr0 %#llx cr3 %#llx cr4 %#llx efer %#llx cpl %u\n",
+		vcpu->id, st->rip, st->rflags, st->cr0, st->cr3, st->cr4, st->efer, st->cpl);
+	pr_info("vcpu %u: cs %#x base %#llx limit %#x ar %#x ss %#x ar %#x tr %#x ar %#x\n",
+		vcpu->id, cs->selector, cs->base, cs->limit, cs->ar, ss->selector, ss->ar, tr->selector, tr->ar);
+}

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The VMCS of a vCPU and its maps: allocation, reset values, controls.
+ *
+ * The I/O bitmaps are all ones and shared by every VM: the core sees each port access. The MSR bitmap of a
+ * vCPU opens what the VMCS or the window switches anyway. SDM 3C, 25.2, 25.6 and 25.11.3.
+ */
+#include <linux/gfp.h>
+#include <linux/idr.h>
+#include <linux/string.h>
+#include <asm/msr-index.h>
+#include <asm/segment.h>
+
+#include "vmx.h"
+
+static void *vmx_io_bitmap;	/* one page stands for both halves */
+static DEFINE_IDA(vmx_vpids);
+
+static const u32 direct_msrs[] = {
+	MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE,
+	MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_ESP, MSR_IA32_SYSENTER_EIP,
+};
+
+/*
+ * #DB and #AC can be raised again by their own delivery, without end and without an interrupt window: the
+ * host must see them. #UD for foreign hypercall instructions. #MC is the host's.
+ */
+#define ALWAYS_INTERCEPTED \
+	(BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_UD) | BIT(X86_TRAP_MC))
+
+/* A bit an MSR; reads of the low and the high range, then writes of them (25.6.9). */
+static void msr_open(u8 *map, u32 msr)
+{
+	u32 bit = msr & 0x1fff, base = msr >= 0xc0000000 ? 0x400 : 0;
+
+	map[base + bit / 8] &= ~BIT(bit % 8);
+	map[base + 0x800 + bit / 8] &= ~BIT(bit % 8);
+}
+
+int vmx_vmcs_module_init(void)
+{
+	vmx_io_bitmap = (void *)__get_free_page(GFP_KERNEL);
+	if (!vmx_io_bitmap)
+		return -ENOMEM;
+	memset(vmx_io_bitmap, 0xff, PAGE_SIZE);
+	return 0;
+}
+
+void vmx_vmcs_module_exit(void)
+{
+	free_page((unsigned long)vmx_io_bitmap);
+	vmx_io_bitmap = NULL;
+}
+
+/*
+ * Tags are taken from the top, where a hypervisor that shares the CPU and counts from 1 does not get to
+ * soon. When there is none left the vCPU runs with tag 0, whose translations end with each entry and exit.
+ */
+static u16 vpid_get(void)
+{
+	int n = vmx_caps.vpid ? ida_alloc_max(&vmx_vpids, KEEL_NR_VPIDS - 2, GFP_KERNEL) : -ENOSPC;
+
+	return n < 0 ? 0 : KEEL_NR_VPIDS - 1 - n;
+}
+
+static void vpid_put(u16 vpid)
+{
+	if (vpid)
+		ida_free(&vmx_vpids, KEEL_NR_VPIDS - 1 - vpid);
+}
+
+int vmx_vcpu_create(struct keel_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	int i;
+
+	vmx->vmcs = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	vmx->msr_bitmap = (void *)__get_free_page(GFP_KERNEL_ACCOUNT);
+	vmx->vapic = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	if (!vmx->vmcs || !vmx->msr_bitmap || !vmx->vapic) {
+		vmx_vcpu_destroy(vcpu);
+		return -ENOMEM;
+	}
+	*(u32 *)vmx->vmcs = vmx_caps.revision;
+	vmx->vmcs_pa = __pa(vmx->vmcs);
+	memset(vmx->msr_bitmap, 0xff, PAGE_SIZE);
+	for (i = 0; i < ARRAY_SIZE(direct_msrs); i++)
+		msr_open(vmx->msr_bitmap, direct_msrs[i]);
+	vmx->vpid = vpid_get();
+	vmx->cpu = -1;
+	vmx->bp_len = 1;
+	return 0;
+}
+
+void vmx_vcpu_destroy(struct keel_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+
+	vpid_put(vmx->vpid);
+	vmx->vpid = 0;
+	free_page((unsigned long)vmx->vmcs);
+	free_page((unsigned long)vmx->msr_bitmap);
+	free_page((unsigned long)vmx->vapic);
+	vmx->vmcs = NULL;
+	vmx->msr_bitmap = NULL;
+	vmx->vapic = NULL;
+}
+
+/**
+ * vmx_ctl() - switch controls on or off; the VMCS learns of it before the next entry
+ * @vmx: the vCPU, locked
+ * @word: which controls
+ * @bits: their bits
+ * @on: on or off
+ */
+void vmx_ctl(struct vmx_vcpu *vmx, enum vmx_ctl word, u32 bits, bool on)
+{
+	u32 val = on ? vmx->ctl[word] | bits : vmx->ctl[word] & ~bits;
+
+	if (val == vmx->ctl[word])
+		return;
+	vmx->ctl[word] = val;
+	vmx->stale |= VMX_STALE_CTL;
+}
+
+/* The controls. The architectural state is the core's and follows by vmx_set_state(). */
+void vmx_vcpu_reset(struct keel_vcpu *vcpu, bool init)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+
+	memcpy(vmx->ctl, vmx_caps.base, sizeof(vmx->ctl));
+	if (!vmx->vpid)
+		vmx->ctl[VMX_CPU2] &= ~VMX_CPU2_VPID;
+	vmx->tpr_shadow = vmx_caps.tpr_shadow && vcpu->apic;
+	vmx->ctl[VMX_CPU] |= vmx->tpr_shadow ? VMX_CPU_TPR_SHADOW : VMX_CPU_CR8_LOAD | VMX_CPU_CR8_STORE;
+	vmx->intr_state = 0;
+	vmx->intr_state_valid = true;
+	vmx->injecting = false;
+	vmx->flush = true;
+	vmx->stale = VMX_STALE_ALL;
+	vmx_update_intercepts(vcpu);
+}
+
+/**
+ * vmx_update_intercepts() - make the intercepts fit the client's debugging and the guest's CPUID
+ * @vcpu: the vCPU, locked
+ */
+void vmx_update_intercepts(struct keel_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	bool bp = (vcpu->guest_debug & (KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP)) ==
+		  (KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP);
+	const u64 owned = X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE |
+			  X86_CR4_PGE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_FSGSBASE |
+			  X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_PCIDE | X86_CR4_UMIP;
+
+	vmx->exception_bitmap = ALWAYS_INTERCEPTED | (bp ? BIT(X86_TRAP_BP) : 0);
+	vmx_ctl(vmx, VMX_CPU, VMX_CPU_HLT, !(vcpu->vm->disabled_exits & KVM_X86_DISABLE_EXITS_HLT));
+	vmx_ctl(vmx, VMX_CPU2, VMX_CPU2_RDTSCP,
+		vmx_caps.rdtscp && keel_guest_has(vcpu, KEEL_F_RDTSCP | KEEL_F_RDPID));
+	vmx_ctl(vmx, VMX_CPU2, VMX_CPU2_INVPCID, vmx_caps.invpcid && keel_guest_has(vcpu, KEEL_F_PCID));
+	/* A guest may not set a bit that its CPUID does not have, so it does not own that. */
+	vmx->cr4_guest_owned = owned & vcpu->cpuid.cr4_valid;
+	keel_st_mod(vcpu, KEEL_ST_CR);
+	vmx->stale |= VMX_STALE_CTL;
+}
+
+static void write_static(struct vmx_vcpu *vmx)
+{
+	u64 io = __pa(vmx_io_bitmap);
+
+	vmx_write(VMCS_IO_BITMAP_A, io);
+	vmx_write(VMCS_IO_BITMAP_B, io);
+	vmx_write(VMCS_MSR_BITMAP, __pa(vmx->msr_bitmap));
+	if (vmx_caps.vpid)
+		vmx_write(VMCS_VPID, vmx->vpid);
+	if (vmx_caps.tpr_shadow) {
+		vmx_write(VMCS_VAPIC_ADDR, __pa(vmx->vapic));
+		vmx_write(VMCS_TPR_THRESHOLD, 0);
+		vmx->tpr_threshold = 0;
+	}
+	vmx_write(VMCS_LINK, ~0ULL);
+	vmx_write(VMCS_GUEST_DEBUGCTL, 0);
+	vmx_write(VMCS_GUEST_ACTIVITY, 0);
+	vmx_write(VMCS_GUEST_PENDING_DBG, 0);
+	vmx_write(VMCS_PF_ERROR_MASK, 0);
+	vmx_write(VMCS_PF_ERROR_MATCH, 0);
+	vmx_write(VMCS_CR3_TARGET_COUNT, 0);
+	vmx_write(VMCS_EXIT_MSR_STORE_COUNT, 0);
+	vmx_write(VMCS_EXIT_MSR_LOAD_COUNT, 0);
+	vmx_write(VMCS_ENTRY_MSR_LOAD_COUNT, 0);
+	vmx_write(VMCS_ENTRY_INTR_INFO, 0);
+	vmx_write(VMCS_HOST_ES_SEL, 0);
+	vmx_write(VMCS_HOST_CS_SEL, __KERNEL_CS);
+	vmx_write(VMCS_HOST_SS_SEL, __KERNEL_DS);
+	vmx_write(VMCS_HOST_DS_SEL, 0);
+	vmx_write(VMCS_HOST_FS_SEL, 0);
+	vmx_write(VMCS_HOST_GS_SEL, 0);
+	vmx_write(VMCS_HOST_TR_SEL, GDT_ENTRY_TSS * 8);
+	vmx_write(VMCS_HOST_RIP, (unsigned long)vmx_exit_point);
+	vmx->injecting = false;
+	vmx->hw_rip = vmx->hw_rsp = vmx->hw_rflags = 0;
+	vmx_write(VMCS_GUEST_RIP, 0);
+	vmx_write(VMCS_GUEST_RSP, 0);
+	vmx_write(VMCS_GUEST_RFLAGS, 0);
+	memset(vmx->written, 0, sizeof(vmx->written));
+}
+
+static void write_controls(struct vmx_vcpu *vmx)
+{
+	static const u16 fields[VMX_NR_CTL] = {
+		VMCS_PIN_CTL, VMCS_CPU_CTL, VMCS_CPU2_CTL, VMCS_EXIT_CTL, VMCS_ENTRY_CTL,
+	};
+	int i;
+
+	for (i = 0; i < VMX_NR_CTL; i++) {
+		if (vmx->written[i] == vmx->ctl[i])
+			continue;
+		vmx_write(fields[i], vmx->ctl[i]);
+		vmx->written[i] = vmx->ctl[i];
+	}
+	vmx_write(VMCS_EXCEPTION_BITMAP, vmx->exception_bitmap);
+	vmx_write(VMCS_TSC_OFFSET, vmx->vcpu.tsc_offset);
+}
+
+static u64 eptp(struct vmx_vcpu *vmx)
+{
+	return vmx->vcpu.vm->mmu.root | 6 | 3 << 3 | (vmx_caps.ept_ad ? BIT_ULL(6) : 0);
+}
+
+/**
+ * vmx_write_stale() - bring the VMCS up to date with what the core asked for, and flush
+ * @vmx: the vCPU, inside its window
+ *
+ * INVEPT drops all that this VM's translations are made of, tagged with whatever VPID, so it serves
+ * changes of the nested tree, of the guest's own tables, and a move from another CPU.
+ */
+void vmx_write_stale(struct vmx_vcpu *vmx)
+{
+	u32 stale = vmx->stale;
+
+	vmx->stale = 0;
+	if (stale & VMX_STALE_STATIC)
+		write_static(vmx);
+	if (stale & VMX_STALE_CTL)
+		write_controls(vmx);
+	if (stale & VMX_STALE_EPTP)
+		vmx_write(VMCS_EPTP, eptp(vmx));
+	if (stale & VMX_STALE_INTR_STATE)
+		vmx_write(VMCS_GUEST_INTR_STATE, vmx->intr_state);
+	if (vmx->flush) {
+		if (vmx_invept(eptp(vmx)))
+			vmx_insn_failed("INVEPT", 0);
+		vmx->flush = false;
+	}
+}
