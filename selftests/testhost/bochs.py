@@ -62,6 +62,11 @@ EXTENTS_MOST = 40
 # --- the root file system -----------------------------------------------------------------------
 
 
+def absolute(path):
+    """The path with one slash in front, where normpath would leave two."""
+    return "/" + os.path.normpath(path).lstrip("/")
+
+
 class Tree:
     """What goes into the initramfs, as mkcpio's list; keeps the build machine's paths."""
 
@@ -81,7 +86,7 @@ class Tree:
 
     def directory(self, path, mode="755"):
         """A directory with all above it; gives its real path."""
-        path = os.path.normpath(path)
+        path = absolute(path)
         if path == "/":
             return ""
         above = self.directory(os.path.dirname(path))
@@ -98,7 +103,7 @@ class Tree:
 
     def file(self, path, source=None, mode=None):
         """A file, from SOURCE or from the same path here."""
-        path = os.path.normpath(path)
+        path = absolute(path)
         path = self.directory(os.path.dirname(path)) + "/" + os.path.basename(path)
         if source is None and os.path.islink(path):
             return self.symlink(path, self.add)
@@ -183,11 +188,11 @@ def make_initramfs(path, options, init, job, kernel, agent):
     for listing in ("modules", "loadable"):
         with open(os.path.join(job, listing), encoding="utf-8") as lines:
             wanted += lines.read().split("\n")[:-1]
-    wanted += [word for word in (shutil.which(word) for word in options.command[:1]) if word]
+    wanted += [os.path.abspath(shutil.which(word) or "/") for word in options.command[:1]]
     for name in [*programs, *wanted, *named_paths(options.command)]:
         if os.path.islink(name) and os.path.isdir(name):
             tree.directory(name)
-        elif os.path.exists(name):
+        elif os.path.exists(name) and name != "/":
             tree.add(name)
     # Second fields are the paths; only what is executable has libraries.
     elves = [line.split(None, 3) for line in tree.lines if line.startswith("file ")]
