@@ -165,7 +165,11 @@ void vmx_update_intercepts(struct keel_vcpu *vcpu)
 	vmx->stale |= VMX_STALE_CTL;
 }
 
-static void write_static(struct vmx_vcpu *vmx)
+/**
+ * vmx_write_static() - what never changes; the rest is written over it
+ * @vmx: the vCPU, its window just opened
+ */
+void vmx_write_static(struct vmx_vcpu *vmx)
 {
 	u64 io = __pa(vmx_io_bitmap);
 
@@ -204,6 +208,7 @@ static void write_static(struct vmx_vcpu *vmx)
 	vmx_write(VMCS_GUEST_RSP, 0);
 	vmx_write(VMCS_GUEST_RFLAGS, 0);
 	memset(vmx->written, 0, sizeof(vmx->written));
+	vmx->stale &= ~VMX_STALE_STATIC;
 }
 
 static void write_controls(struct vmx_vcpu *vmx)
@@ -240,8 +245,6 @@ void vmx_write_stale(struct vmx_vcpu *vmx)
 	u32 stale = vmx->stale;
 
 	vmx->stale = 0;
-	if (stale & VMX_STALE_STATIC)
-		write_static(vmx);
 	if (stale & VMX_STALE_CTL)
 		write_controls(vmx);
 	if (stale & VMX_STALE_EPTP)

@@ -149,6 +149,7 @@ int vmx_vcpu_create(struct keel_vcpu *vcpu);
 void vmx_vcpu_destroy(struct keel_vcpu *vcpu);
 void vmx_vcpu_reset(struct keel_vcpu *vcpu, bool init);
 void vmx_update_intercepts(struct keel_vcpu *vcpu);
+void vmx_write_static(struct vmx_vcpu *vmx);
 void vmx_write_stale(struct vmx_vcpu *vmx);
 void vmx_ctl(struct vmx_vcpu *vmx, enum vmx_ctl word, u32 bits, bool on);
 
