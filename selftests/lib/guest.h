@@ -136,6 +136,11 @@ struct guest_blob {
 #define STR_(x)		#x
 #define STR(x)		STR_(x)
 #define GUEST_AT(name, label)	"(" #label " - " #name "_start + " STR(GUEST_CODE) ")"
+/*
+ * A guest that spins does so with interrupts on: in Bochs a CPU that enters VT-x guest mode with them off, as all
+ * hypervisors do, leaves a guest that has them off, too, for no interrupt of the host's.
+ */
+#define G_SPIN			"sti\n" "1: jmp 1b\n"
 #define G_DONE			"outb %al, $" STR(PORT_DONE) "\n"
 #define G_SYNC			"outb %al, $" STR(PORT_SYNC) "\n"
 
