@@ -215,6 +215,13 @@ bool host_is_amd(void)
 	return b == signature_AMD_ebx && c == signature_AMD_ecx && d == signature_AMD_edx;
 }
 
+bool in_testhost(const char *name)
+{
+	const char *host = getenv("KEEL_TESTHOST");
+
+	return host && !strcmp(host, name);
+}
+
 void pin_to_cpu(int cpu)
 {
 	cpu_set_t set;

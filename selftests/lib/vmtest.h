@@ -74,6 +74,8 @@ struct kvm_cpuid_entry2 *cpuid_find(struct kvm_cpuid2 *cpuid, uint32_t function,
 void vcpu_set_supported_cpuid(struct vcpu *cpu, int dev);
 
 bool host_is_amd(void);
+/* Whether this is the emulated test host of that name (svm, vmx, svm-nrip), which has faults of its own. */
+bool in_testhost(const char *name);
 void pin_to_cpu(int cpu);
 uint64_t ns_now(void);
 

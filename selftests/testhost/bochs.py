@@ -184,7 +184,7 @@ def make_initramfs(path, options, init, job, kernel, agent):
     programs = host_programs()
     wanted = [os.path.join(BUILD, "selftests-installed"), os.path.join(BUILD, "userspace", "keel")]
     wanted += [os.path.join(kernel, name) for name in ("vmlinux", "vmlinuz")]
-    wanted += [os.path.join(BUILD, "kernel", "default"), *options.put]
+    wanted += [os.path.join(BUILD, "kernel", "default"), "/usr/lib/locale/C.utf8", *options.put]
     for listing in ("modules", "loadable"):
         with open(os.path.join(job, listing), encoding="utf-8") as lines:
             wanted += lines.read().split("\n")[:-1]
