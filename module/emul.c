@@ -30,6 +30,10 @@ struct keel_emul {
 	u8 pio_size;
 	bool pio_in;
 	bool tpr_dropped;	/* CR8 was lowered, and the client has the APIC */
+	int (*again)(struct keel_vcpu *vcpu);	/* what an access for the client has interrupted */
+	struct keel_emu_event event;	/* delivery: the event ... */
+	struct keel_emu_task task;	/* ... or the task switch ... */
+	u8 insn_len;			/* ... that this instruction caused */
 	int err;		/* -errno for the client, when a callback met one */
 };
 
@@ -461,6 +465,12 @@ static int op_system(struct keel_emu *emu, enum keel_emu_system what, u64 arg, u
 		return gp_if(emu, arg ? -EINVAL : keel_set_xcr0(vcpu, *result));
 	case KEEL_SYS_RDPMC:
 		return gp_if(emu, -EINVAL);
+	case KEEL_SYS_IRET:
+		if (vcpu->ev.nmi.masked) {
+			vcpu->ev.nmi.masked = false;
+			keel_ops->vcpu_set_nmi_masked(vcpu, false);
+		}
+		return KEEL_EMU_OK;
 	default:
 		return KEEL_EMU_UNHANDLEABLE;	/* HLT and hypercalls always exit themselves */
 	}
@@ -569,12 +579,24 @@ static void drop_records(struct keel_emul *e)
 	e->pio_done = false;
 }
 
+static void inject_fault(struct keel_vcpu *vcpu)
+{
+	const struct keel_emu_fault *f = &vcpu->emul->emu.fault;
+	const struct keel_fault fault = {
+		.vector = f->vector,
+		.has_error = f->has_error,
+		.error = f->error,
+		.address = f->cr2,
+	};
+
+	keel_inject_fault(vcpu, &fault);
+}
+
 /* What keel_decode() or execute returned, as an exit handler's return value. */
 static int finish(struct keel_vcpu *vcpu, int status)
 {
 	struct keel_emul *e = vcpu->emul;
 	struct keel_emu *emu = &e->emu;
-	struct keel_fault fault;
 
 	if (status == KEEL_EMU_IO) {
 		store_iterations(vcpu);
@@ -594,14 +616,12 @@ static int finish(struct keel_vcpu *vcpu, int status)
 		}
 		return KEEL_RESUME;
 	case KEEL_EMU_FAULT:
-		store_iterations(vcpu);
-		fault = (struct keel_fault) {
-			.vector = emu->fault.vector,
-			.has_error = emu->fault.has_error,
-			.error = emu->fault.error,
-			.address = emu->fault.cr2,
-		};
-		keel_inject_fault(vcpu, &fault);
+		/* After a task switch the fault is the new task's. */
+		if (emu->switched)
+			store_registers(vcpu);
+		else
+			store_iterations(vcpu);
+		inject_fault(vcpu);
 		return KEEL_RESUME;
 	default:
 		if (e->err)
@@ -620,6 +640,11 @@ int keel_emulate_again(struct keel_vcpu *vcpu)
 {
 	vcpu->emul->err = 0;
 	load_registers(vcpu);
+	return vcpu->emul->again(vcpu);
+}
+
+static int execute(struct keel_vcpu *vcpu)
+{
 	return finish(vcpu, keel_emu_execute(&vcpu->emul->emu));
 }
 
@@ -645,7 +670,126 @@ int keel_emulate(struct keel_vcpu *vcpu)
 		status = keel_emu_fetch(&e->emu);
 	if (status)
 		return finish(vcpu, status);
-	return finish(vcpu, keel_emu_execute(&e->emu));
+	e->again = execute;
+	return execute(vcpu);
+}
+
+static void events_done(struct keel_vcpu *vcpu)
+{
+	vcpu->ev.exc.injected = false;
+	vcpu->ev.intr.injected = false;
+	vcpu->ev.nmi.injected = false;
+}
+
+/* The same for an event: it is gone once it was delivered, or lost to a fault of its delivery. */
+static int finish_event(struct keel_vcpu *vcpu, int status)
+{
+	struct keel_emul *e = vcpu->emul;
+
+	if (status == KEEL_EMU_IO)
+		return KEEL_TO_USER;
+	drop_records(e);
+	switch (status) {
+	case KEEL_EMU_OK:
+		if (vcpu->ev.nmi.injected) {
+			vcpu->ev.nmi.masked = true;
+			keel_ops->vcpu_set_nmi_masked(vcpu, true);
+		}
+		events_done(vcpu);
+		store_registers(vcpu);
+		if (e->emu.db_trap)
+			keel_inject_debug(vcpu, e->emu.db_trap);
+		return KEEL_RESUME;
+	case KEEL_EMU_FAULT:
+		if (e->emu.switched) {
+			events_done(vcpu);
+			store_registers(vcpu);
+		}
+		/* An exception that is still there makes a double fault of it. */
+		vcpu->ev.intr.injected = false;
+		vcpu->ev.nmi.injected = false;
+		inject_fault(vcpu);
+		return KEEL_RESUME;
+	default:
+		if (e->err)
+			return e->err;
+		return keel_internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION, NULL, 0);
+	}
+}
+
+static int deliver(struct keel_vcpu *vcpu)
+{
+	struct keel_emul *e = vcpu->emul;
+
+	return finish_event(vcpu, keel_emu_deliver(&e->emu, &e->event));
+}
+
+/**
+ * keel_emul_deliver() - an interrupt or exception by the emulator, not by the CPU
+ * @vcpu: the vCPU, locked, outside the window; the event is one of vcpu->ev that is "injected"
+ * @type: KEEL_EV_*
+ * @vector: its vector
+ * @has_error: an error code goes with it
+ * @error: the error code
+ *
+ * Return: KEEL_RESUME (delivered, or a fault queued), KEEL_TO_USER or -errno
+ */
+int keel_emul_deliver(struct keel_vcpu *vcpu, u8 type, u8 vector, bool has_error, u32 error)
+{
+	struct keel_emul *e = vcpu->emul;
+
+	e->err = 0;
+	drop_records(e);
+	load_registers(vcpu);
+	e->event = (struct keel_emu_event) {
+		.type = type, .vector = vector, .has_error = has_error, .error = error,
+	};
+	e->again = deliver;
+	return deliver(vcpu);
+}
+
+static int task_switch(struct keel_vcpu *vcpu)
+{
+	struct keel_emul *e = vcpu->emul;
+	int r;
+
+	e->emu.rip += e->insn_len;
+	r = keel_emu_task_switch(&e->emu, &e->task);
+	if (!r && e->task.reason == KEEL_TASK_IRET)
+		op_system(&e->emu, KEEL_SYS_IRET, 0, NULL);
+	if (!r && e->insn_len)
+		keel_insn_done(vcpu);
+	return finish_event(vcpu, r);
+}
+
+/**
+ * keel_emul_task_switch() - a task switch that the CPU has begun
+ * @vcpu: the vCPU, locked, outside the window
+ * @ts: what the vendor decoded
+ * @insn_len: bytes of the instruction that caused it, 0: none did
+ *
+ * Return: KEEL_RESUME (done, or a fault queued), KEEL_TO_USER or -errno
+ */
+int keel_emul_task_switch(struct keel_vcpu *vcpu, const struct keel_task_switch *ts, u8 insn_len)
+{
+	struct keel_emul *e = vcpu->emul;
+
+	e->err = 0;
+	drop_records(e);
+	load_registers(vcpu);
+	e->insn_len = insn_len;
+	e->task = (struct keel_emu_task) {
+		.selector = ts->selector,
+		.reason = ts->reason,
+		.ext = ts->reason == KEEL_TASK_GATE && !insn_len,
+		.check_gate = ts->reason == KEEL_TASK_GATE && insn_len &&
+			      ts->event_type != KEEL_EMU_EV_PRIV_EXC,
+		.vector = ts->vector,
+		.has_error = ts->has_error,
+		.error = ts->error,
+	};
+	e->again = task_switch;
+	return task_switch(vcpu);
 }
 
 /**

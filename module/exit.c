@@ -400,15 +400,40 @@ int keel_exit_emulate(struct keel_vcpu *vcpu)
 	return keel_emulate(vcpu);
 }
 
-/**
- * keel_exit_task_switch() - a hardware task switch, which the emulator does not do yet
- * @vcpu: the vCPU, locked
- *
- * Return: KEEL_TO_USER with KVM_INTERNAL_ERROR_EMULATION
- */
-int keel_exit_task_switch(struct keel_vcpu *vcpu)
+/* Did the program ask for the task switch? Then the old task goes on behind that instruction. */
+static bool task_switch_by_insn(const struct keel_task_switch *ts)
 {
-	return keel_internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION, NULL, 0);
+	if (ts->reason != KEEL_TASK_GATE)
+		return true;
+	switch (ts->event_type) {
+	case KEEL_EMU_EV_SOFT_INT:
+	case KEEL_EMU_EV_PRIV_EXC:
+	case KEEL_EMU_EV_SOFT_EXC:
+		return true;
+	case KEEL_EMU_EV_EXCEPTION:
+		/* SVM has no type of its own for INT3 and INTO. */
+		return ts->vector == X86_TRAP_BP || ts->vector == X86_TRAP_OF;
+	}
+	return false;
+}
+
+/**
+ * keel_exit_task_switch() - a hardware task switch: by the emulator
+ * @vcpu: the vCPU, locked, outside the window
+ * @ts: what the vendor decoded
+ *
+ * Return: KEEL_RESUME, KEEL_TO_USER or -errno
+ */
+int keel_exit_task_switch(struct keel_vcpu *vcpu, const struct keel_task_switch *ts)
+{
+	int len = 0;
+
+	if (task_switch_by_insn(ts)) {
+		len = ts->insn_len ?: keel_insn_length(vcpu);
+		if (len <= 0)
+			return no_length(vcpu, len);
+	}
+	return keel_emul_task_switch(vcpu, ts, len);
 }
 
 /**
@@ -445,22 +470,49 @@ int keel_internal_error(struct keel_vcpu *vcpu, u32 suberror, const u64 *data, u
 	return KEEL_TO_USER;
 }
 
+/* The exit for an instruction that is not emulated, with its bytes if they can be had. */
+static int emulation_failure(struct keel_vcpu *vcpu)
+{
+	const struct keel_state *st = keel_st(vcpu, KEEL_ST_RIP | KEEL_ST_SEG);
+	struct kvm_run *run = vcpu->run;
+	u64 linear = st->rip;
+	struct keel_fault fault;
+	u8 bytes[15];
+	int n;
+
+	if (!long_mode64(vcpu))
+		linear = (u32)(linear + st->seg[KEEL_CS].base);
+	run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
+	run->emulation_failure.suberror = KVM_INTERNAL_ERROR_EMULATION;
+	run->emulation_failure.flags = 0;
+	run->emulation_failure.ndata = 1;
+	n = keel_gva_fetch(vcpu, linear, bytes, sizeof(bytes), &fault, vcpu->in_window);
+	if (n <= 0)
+		return KEEL_TO_USER;
+	run->emulation_failure.flags = KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES;
+	run->emulation_failure.ndata = 3;
+	run->emulation_failure.insn_size = n;
+	memset(run->emulation_failure.insn_bytes, 0x90, sizeof(bytes));
+	memcpy(run->emulation_failure.insn_bytes, bytes, n);
+	return KEEL_TO_USER;
+}
+
 /**
  * keel_exit_emulation_failed() - the instruction at RIP is beyond the emulator
  * @vcpu: the vCPU, locked
  *
- * User mode of the guest gets #UD: a program must not be able to stop its VM. In the kernel of the guest
- * the client learns of it.
+ * The guest gets #UD: a program must not be able to stop its VM. From the guest's kernel, the client
+ * learns of it as well; with KVM_CAP_EXIT_ON_EMULATION_FAILURE it learns of each, and nothing is
+ * raised.
  *
  * Return: KEEL_RESUME or KEEL_TO_USER
  */
 int keel_exit_emulation_failed(struct keel_vcpu *vcpu)
 {
-	if (keel_st(vcpu, KEEL_ST_SEG)->cpl && !vcpu->vm->exit_on_emulation_error) {
-		keel_inject_exception(vcpu, X86_TRAP_UD);
-		return KEEL_RESUME;
-	}
-	return keel_internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION, NULL, 0);
+	if (vcpu->vm->exit_on_emulation_error)
+		return emulation_failure(vcpu);
+	keel_inject_exception(vcpu, X86_TRAP_UD);
+	return keel_st(vcpu, KEEL_ST_SEG)->cpl ? KEEL_RESUME : emulation_failure(vcpu);
 }
 
 /**

@@ -214,6 +214,29 @@ struct keel_hostregs {
 	bool dr_saved;
 };
 
+/**
+ * struct keel_task_switch - a hardware task switch that exits, as the vendor decoded it
+ * @selector: of the new task's TSS
+ * @reason: enum keel_task_reason
+ * @event_type: KEEL_TASK_GATE: KEEL_EMU_EV_*, what kind of event came through the gate
+ * @vector: KEEL_TASK_GATE: its vector
+ * @has_error: it has an error code, which the new task finds on its stack
+ * @error: that code
+ * @insn_len: bytes of the instruction that caused it; 0: unknown, or none did
+ *
+ * SVM: EXITINFO1, EXITINFO2 and EXITINTINFO (APM 2, 15.14.1). VMX: the exit qualification, the
+ * IDT-vectoring information and the instruction length (SDM 3C, 28.2.1 and 28.2.4).
+ */
+struct keel_task_switch {
+	u16 selector;
+	u8 reason;
+	u8 event_type;
+	u8 vector;
+	bool has_error;
+	u32 error;
+	u8 insn_len;
+};
+
 struct keel_fpu;
 struct keel_lapic;
 struct keel_emul;
@@ -366,7 +389,7 @@ int keel_exit_emulate(struct keel_vcpu *vcpu);
 int keel_exit_skip(struct keel_vcpu *vcpu);
 int keel_exit_ud(struct keel_vcpu *vcpu);
 int keel_exit_shutdown(struct keel_vcpu *vcpu);
-int keel_exit_task_switch(struct keel_vcpu *vcpu);
+int keel_exit_task_switch(struct keel_vcpu *vcpu, const struct keel_task_switch *ts);
 int keel_exit_memory(struct keel_vcpu *vcpu, u64 gpa, u32 access);
 int keel_exit_debug(struct keel_vcpu *vcpu, u64 dr6, u8 vector);
 int keel_exit_emulation_failed(struct keel_vcpu *vcpu);
@@ -406,6 +429,8 @@ void keel_emul_destroy(struct keel_vcpu *vcpu);
 int keel_emulate(struct keel_vcpu *vcpu);
 int keel_emulate_again(struct keel_vcpu *vcpu);
 int keel_insn_length(struct keel_vcpu *vcpu);
+int keel_emul_deliver(struct keel_vcpu *vcpu, u8 type, u8 vector, bool has_error, u32 error);
+int keel_emul_task_switch(struct keel_vcpu *vcpu, const struct keel_task_switch *ts, u8 insn_len);
 
 /* inject.c */
 void keel_inject_exception(struct keel_vcpu *vcpu, u8 vector);

@@ -92,6 +92,33 @@ static int exit_rdpmc(struct svm_vcpu *svm)
 	return KEEL_RESUME;
 }
 
+/* APM 2, 15.14.1. Without IRET, JMP and an event on its way it was a CALL. */
+static int exit_task_switch(struct svm_vcpu *svm)
+{
+	const struct vmcb_control *c = &svm->vmcb->control;
+	u32 event = c->exit_int_info;
+	struct keel_task_switch ts = {
+		.selector = c->exit_info_1,
+		.has_error = c->exit_info_2 & SVM_TS_HAS_ERROR,
+		.error = c->exit_info_2,
+	};
+
+	if (c->exit_info_2 & SVM_TS_IRET) {
+		ts.reason = KEEL_TASK_IRET;
+	} else if (c->exit_info_2 & SVM_TS_JMP) {
+		ts.reason = KEEL_TASK_JMP;
+	} else if (event & SVM_EV_VALID) {
+		ts.reason = KEEL_TASK_GATE;
+		ts.event_type = SVM_EV_TYPE(event);
+		ts.vector = event & SVM_EV_VECTOR;
+	} else {
+		ts.reason = KEEL_TASK_CALL;
+	}
+	if (c->exit_info_2 & SVM_TS_RF)
+		keel_st_mod(&svm->vcpu, KEEL_ST_RIP)->rflags |= X86_EFLAGS_RF;
+	return keel_exit_task_switch(&svm->vcpu, &ts);
+}
+
 /* APM 2, 15.14.3: the VMCB is undefined after a shutdown, so the vCPU is reset as by INIT. */
 static int exit_shutdown(struct svm_vcpu *svm)
 {
@@ -164,7 +191,7 @@ int svm_vcpu_handle_exit(struct keel_vcpu *vcpu)
 		keel_inject_exception(vcpu, X86_TRAP_UD);
 		return KEEL_RESUME;
 	case SVM_EXIT_TASK_SWITCH:
-		return keel_exit_task_switch(vcpu);
+		return exit_task_switch(svm);
 	case SVM_EXIT_SHUTDOWN:
 		return exit_shutdown(svm);
 	case SVM_EXIT_INVALID:

@@ -171,7 +171,10 @@ static_assert(offsetof(struct vmcb_save, g_pat) == 0x268);
 #define SVM_NPF_TABLE		BIT_ULL(33)
 
 /* exit_info_2 of a task switch (15.14.1) */
+#define SVM_TS_IRET		BIT_ULL(36)
+#define SVM_TS_JMP		BIT_ULL(38)
 #define SVM_TS_HAS_ERROR	BIT_ULL(44)
+#define SVM_TS_RF		BIT_ULL(48)	/* the flag for the old task's TSS */
 
 enum svm_exit_code {
 	SVM_EXIT_CR_READ = 0x000,

@@ -78,6 +78,28 @@ static int exit_rdpmc(struct vmx_vcpu *vmx)
 	return KEEL_RESUME;
 }
 
+/* SDM 3C, 28.2.1: selector in bits 15:0, source in 31:30 in the order of enum keel_task_reason. */
+static int exit_task_switch(struct vmx_vcpu *vmx)
+{
+	const struct vmx_exit *e = &vmx->exit;
+	struct keel_task_switch ts = {
+		.selector = e->qualification,
+		.reason = e->qualification >> 30 & 3,
+	};
+
+	if (ts.reason != KEEL_TASK_GATE) {
+		ts.insn_len = e->insn_len;
+	} else if (e->idt_info & VMX_INTR_VALID) {
+		ts.event_type = VMX_INTR_TYPE(e->idt_info);
+		ts.vector = e->idt_info & VMX_INTR_VECTOR;
+		ts.has_error = e->idt_info & VMX_INTR_ERROR;
+		ts.error = ts.has_error ? e->idt_error : 0;
+		if (ts.event_type >= KEEL_EV_SOFT_INTR)
+			ts.insn_len = e->insn_len;
+	}
+	return keel_exit_task_switch(&vmx->vcpu, &ts);
+}
+
 /**
  * vmx_vcpu_handle_exit() - dispatch the exit of the last entry
  * @vcpu: the vCPU, locked
@@ -145,7 +167,7 @@ int vmx_vcpu_handle_exit(struct keel_vcpu *vcpu)
 		keel_inject_exception(vcpu, X86_TRAP_UD);
 		return KEEL_RESUME;
 	case VMX_EXIT_TASK_SWITCH:
-		return keel_exit_task_switch(vcpu);
+		return exit_task_switch(vmx);
 	case VMX_EXIT_TRIPLE_FAULT:
 		return keel_exit_shutdown(vcpu);
 	default:

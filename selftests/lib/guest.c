@@ -62,6 +62,11 @@ static uint64_t descriptor(uint32_t base, uint32_t limit, uint16_t attr)
 	       (uint64_t)(base >> 24) << 56;
 }
 
+void guest_set_descriptor(struct guest *g, uint16_t sel, uint32_t base, uint32_t limit, uint16_t attr)
+{
+	((uint64_t *)(g->mem + GUEST_GDT))[sel / 8] = descriptor(base, limit, attr);
+}
+
 static void write_gdt(struct guest *g)
 {
 	uint64_t *gdt = (void *)(g->mem + GUEST_GDT);
@@ -318,6 +323,27 @@ long guest_run(struct guest *g)
 	g->cpu.run->exit_reason = KVM_EXIT_UNKNOWN;
 	ret = vcpu_run(&g->cpu);
 	return ret ? ret : g->cpu.run->exit_reason;
+}
+
+long guest_run_mmio(struct guest *g, uint8_t *page)
+{
+	struct kvm_run *run = g->cpu.run;
+	int n;
+
+	for (n = 0; n < 1000; n++) {
+		long ret = guest_run(g);
+		uint64_t offset = run->mmio.phys_addr - GUEST_MMIO;
+
+		if (ret != KVM_EXIT_MMIO)
+			return ret;
+		if (offset + run->mmio.len > PAGE_SIZE)
+			die("an access to device address %llx", run->mmio.phys_addr);
+		if (run->mmio.is_write)
+			memcpy(page + offset, run->mmio.data, run->mmio.len);
+		else
+			memcpy(run->mmio.data, page + offset, run->mmio.len);
+	}
+	die("device accesses without end");
 }
 
 bool guest_at_port(struct guest *g, uint16_t port)

@@ -96,10 +96,14 @@ void guest_set_gate(struct guest *g, int vector, uint64_t addr);
 
 /* The exit reason; -errno when KVM_RUN failed. */
 long guest_run(struct guest *g);
+/* The same, with the page at GUEST_MMIO read from and written to @page. */
+long guest_run_mmio(struct guest *g, uint8_t *page);
 void guest_dump(struct guest *g);
 /* True when the last exit is a one-byte write to that port. */
 bool guest_at_port(struct guest *g, uint16_t port);
 struct guest_exc guest_exc(struct guest *g);
+/* A descriptor of the GDT; @attr: the access byte in bits 0-7, G, D, L and AVL in 12-15. */
+void guest_set_descriptor(struct guest *g, uint16_t sel, uint32_t base, uint32_t limit, uint16_t attr);
 uint64_t *guest_pte(struct guest *g, uint64_t gpa);	/* the 2 MiB leaf of MODE_LONG or MODE_PAE */
 void guest_split_2m(struct guest *g, uint64_t gpa, uint64_t table);
 

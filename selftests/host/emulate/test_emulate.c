@@ -97,7 +97,9 @@ int main(void)
 		&recorded_low_cases_table, &recorded_high_cases_table, &recorded_0f_cases_table,
 		&data_cases_table, &flow_cases_table, &string_cases_table,
 		&system_cases_table, &segment_cases_table, &vector_cases_table,
-		&device_cases_table,
+		&device_cases_table, &far_cases_table, &iret_cases_table,
+		&interrupt_cases_table, &syscall_cases_table, &task_cases_table,
+		&debug_cases_table,
 	};
 	unsigned int i, before;
 
