@@ -150,6 +150,8 @@ long keel_mp_state_get(struct keel_vcpu *vcpu, void *buf)
 
 	keel_lapic_accept_events(vcpu);
 	mp->mp_state = vcpu->mp_state;
+	if (vcpu->mp_state == KVM_MP_STATE_HALTED && READ_ONCE(vcpu->pv.unhalted))
+		mp->mp_state = KVM_MP_STATE_RUNNABLE;	/* the kick is no state of its own */
 	return 0;
 }
 
