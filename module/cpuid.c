@@ -303,6 +303,10 @@ static void bit_assign(u32 *reg, u32 bit, bool on)
 /* Puts into a copy of an entry what follows the guest's state. Callable with interrupts off. */
 static void entry_patch(struct keel_vcpu *vcpu, struct kvm_cpuid_entry2 *e)
 {
+	/* Who halts without an exit cannot be kicked. */
+	if (e->function == vcpu->pv.leaf && vcpu->pv.leaf &&
+	    (vcpu->vm->disabled_exits & KVM_X86_DISABLE_EXITS_HLT))
+		e->eax &= ~BIT(KVM_FEATURE_PV_UNHALT);
 	switch (e->function) {
 	case 1:
 		if (host_cr4_bits & X86_CR4_OSXSAVE)
@@ -638,6 +642,7 @@ void keel_cpuid_refresh(struct keel_vcpu *vcpu)
 	if (e && vendor_is_amd(e))
 		c->features |= KEEL_F_AMD;
 	e = pv_leaf(vcpu);
+	vcpu->pv.leaf = e ? e->function : 0;
 	vcpu->pv.features = e ? e->eax : 0;
 
 	c->cr4_valid = host_cr4_bits;

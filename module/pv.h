@@ -18,7 +18,8 @@ struct pid;
 
 /**
  * struct keel_pv - paravirtual features of a vCPU
- * @features: bits of CPUID 0x40000001.EAX that the guest sees
+ * @leaf: where the guest's CPUID has KVM's features: 0x40000001 or the like; 0: nowhere
+ * @features: EAX of @leaf
  * @enforce: KVM_CAP_ENFORCE_PV_FEATURE_CPUID: what is not in @features does not exist
  * @eoi_msr: MSR_KVM_PV_EOI_EN
  * @eoi_wanted: an interrupt went in service since the last entry
@@ -32,6 +33,7 @@ struct pid;
  * @poll_control: MSR_KVM_POLL_CONTROL, bit 0: the host may poll while the vCPU halts
  */
 struct keel_pv {
+	u32 leaf;
 	u32 features;
 	bool enforce;
 	u64 eoi_msr;
