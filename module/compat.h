@@ -11,6 +11,8 @@
 #include <linux/eventfd.h>
 #include <linux/hrtimer.h>
 #include <linux/mm.h>
+#include <linux/sched.h>
+#include <linux/sched/stat.h>
 #include <linux/smp.h>
 #include <linux/syscore_ops.h>
 #include <linux/version.h>
@@ -113,6 +115,29 @@ static inline void keel_send_reschedule(int cpu)
 {
 	smp_send_reschedule(cpu);
 }
+
+/* How long the thread has waited for a CPU in its life, in ns; kernels may not count that. */
+#ifdef CONFIG_SCHED_INFO
+static inline bool keel_run_delay_on(void)
+{
+	return sched_info_on();
+}
+
+static inline u64 keel_run_delay(void)
+{
+	return current->sched_info.run_delay;
+}
+#else
+static inline bool keel_run_delay_on(void)
+{
+	return false;
+}
+
+static inline u64 keel_run_delay(void)
+{
+	return 0;
+}
+#endif
 
 /* Lets signals end a wait for a page (userfaultfd); 6.1 has only fatal ones. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)

@@ -200,20 +200,31 @@ int keel_exit_xsetbv(struct keel_vcpu *vcpu)
  * keel_exit_hypercall() - VMCALL or VMMCALL: result in RAX, stepped over
  * @vcpu: the vCPU, locked
  *
- * No hypercall is offered yet: every number is unknown, and from user mode refused as KVM refuses it.
- *
  * Return: as keel_exit_skip()
  */
 int keel_exit_hypercall(struct keel_vcpu *vcpu)
 {
 	bool user = keel_st(vcpu, KEEL_ST_SEG)->cpl;
-	bool wide = long_mode64(vcpu);
-	int err = keel_skip_insn(vcpu);
-	long ret = user ? -KVM_EPERM : -KVM_ENOSYS;
+	u64 *gpr = vcpu->st.gpr;
+	struct keel_hypercall hc = {
+		.nr = gpr[KEEL_RAX],
+		.arg = { gpr[KEEL_RBX], gpr[KEEL_RCX], gpr[KEEL_RDX], gpr[KEEL_RSI] },
+		.wide = long_mode64(vcpu),
+		.ret = -KVM_EPERM,
+	};
+	int i, len = insn_length(vcpu);
 
-	if (err)
-		return no_length(vcpu, err);
-	vcpu->st.gpr[KEEL_RAX] = wide ? (u64)ret : (u32)ret;
+	if (len <= 0)
+		return no_length(vcpu, len);
+	if (!hc.wide) {
+		hc.nr = (u32)hc.nr;
+		for (i = 0; i < ARRAY_SIZE(hc.arg); i++)
+			hc.arg[i] = (u32)hc.arg[i];
+	}
+	if (!user && keel_pv_hypercall(vcpu, &hc))
+		return -EAGAIN;
+	gpr[KEEL_RAX] = hc.wide ? (u64)hc.ret : (u32)hc.ret;
+	step_over(vcpu, len);
 	return KEEL_RESUME;
 }
 

@@ -34,6 +34,7 @@
 #include "compat.h"
 #include "emulate/emulate.h"
 #include "mmu/mmu.h"
+#include "pv.h"
 #include "irqchip/irqchip.h"
 
 #define KEEL_MAX_VCPUS		256
@@ -191,6 +192,7 @@ enum keel_req {
 	KEEL_REQ_DEAD,		/* the VM was killed */
 	KEEL_REQ_EOI_EXIT,	/* an EOI must reach the client (split irqchip) */
 	KEEL_REQ_INIT_SIPI,	/* keel_lapic_accept_events(), which clears it, has work */
+	KEEL_REQ_STEAL,		/* write the guest's steal time */
 };
 
 /* An IN or OUT that the client completes; strings are emul.c's. */
@@ -296,6 +298,9 @@ struct keel_vcpu {
 	u64 apic_base;			/* IA32_APIC_BASE; written by lapic.c, read by other CPUs */
 	u64 cr8;			/* only without an in-kernel local APIC */
 	struct keel_mmu_vcpu mmu;
+	struct keel_pv pv;
+	struct keel_sched sched;
+	struct keel_vcpu_stats stats;
 };
 
 /**
@@ -321,7 +326,9 @@ struct keel_vm {
 	raw_spinlock_t tsc_lock;
 	u64 last_tsc_write, last_tsc_nsec, last_tsc_offset;	/* tsc_lock: matched TSC writes */
 	const char *dead;		/* first reason given to keel_vm_kill(), NULL: alive */
-	u64 disabled_exits;		/* KVM_CAP_X86_DISABLE_EXITS */
+	u64 disabled_exits;		/* KVM_CAP_X86_DISABLE_EXITS; set before the first vCPU */
+	s64 halt_poll_ns;		/* KVM_CAP_HALT_POLL; -1: the module's parameter */
+	int last_boosted;		/* index of the vCPU that was last yielded to */
 	bool exit_on_emulation_error;
 	bool exception_payload;		/* KVM_CAP_EXCEPTION_PAYLOAD is enabled */
 	bool triple_fault_event;	/* KVM_CAP_X86_TRIPLE_FAULT_EVENT is enabled */

@@ -191,7 +191,14 @@ int keel_check_extension(struct keel_vm *vm, long cap)
 	case KVM_CAP_EXIT_ON_EMULATION_FAILURE:
 	case KVM_CAP_X86_ROBUST_SINGLESTEP:
 	case KVM_CAP_SET_GUEST_DEBUG:
+	case KVM_CAP_ENABLE_CAP:
+	case KVM_CAP_ENFORCE_PV_FEATURE_CPUID:
+	case KVM_CAP_HALT_POLL:
 		return 1;
+	case KVM_CAP_STEAL_TIME:
+		return keel_pv_has_steal_time();
+	case KVM_CAP_X86_DISABLE_EXITS:
+		return keel_disable_exits_supported();
 	case KVM_CAP_X2APIC_API:
 		return KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK;
 	case KVM_CAP_MCE:

@@ -59,6 +59,7 @@ static struct keel_vm *vm_create(void)
 	refcount_set(&vm->refs, 1);
 	mutex_init(&vm->lock);
 	mutex_init(&vm->slots_lock);
+	vm->halt_poll_ns = -1;
 	vm->clock_offset = -ktime_get_boottime_ns();
 	raw_spin_lock_init(&vm->tsc_lock);
 	INIT_LIST_HEAD(&vm->io_ranges[KEEL_PIO_BUS]);
@@ -230,6 +231,10 @@ static long enable_cap(struct keel_vm *vm, const void __user *uarg)
 		return 0;
 	case KVM_CAP_X2APIC_API:
 		return keel_irqchip_enable_x2apic_api(vm, cap.args[0]);
+	case KVM_CAP_HALT_POLL:
+		return keel_set_halt_poll(vm, cap.args[0]);
+	case KVM_CAP_X86_DISABLE_EXITS:
+		return keel_disable_exits(vm, cap.args[0]);
 	default:
 		return -EINVAL;
 	}

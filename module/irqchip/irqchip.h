@@ -65,6 +65,8 @@ int keel_lapic_pending(struct keel_vcpu *vcpu);
 int keel_lapic_highest_irr(struct keel_vcpu *vcpu);
 void keel_lapic_ack(struct keel_vcpu *vcpu, u8 vector);
 bool keel_lapic_takes_extint(struct keel_vcpu *vcpu);
+bool keel_lapic_eoi_is_quiet(struct keel_vcpu *vcpu);
+void keel_lapic_eoi(struct keel_vcpu *vcpu);
 
 /* lapic_timer.c */
 u64 keel_lapic_get_deadline(struct keel_vcpu *vcpu);
@@ -76,6 +78,9 @@ extern unsigned int keel_min_timer_period_us;
 /* lapic_ipi.c */
 int keel_lapic_deliver(struct keel_vm *vm, struct keel_vcpu *source,
 		       const struct keel_irq_msg *msg);
+int keel_lapic_send_bitmap(struct keel_vcpu *source, u32 min, const u64 ids[2],
+			   const struct keel_irq_msg *msg);
+struct keel_vcpu *keel_lapic_by_id(struct keel_vm *vm, u32 id);
 void keel_lapic_watchdog(struct keel_vm *vm);
 bool keel_lapic_vector_in_use(struct keel_vcpu *vcpu, const struct keel_irq_msg *msg);
 bool keel_lapic_has_init_sipi(struct keel_vcpu *vcpu);

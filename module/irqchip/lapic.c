@@ -95,6 +95,30 @@ static void lapic_eoi(struct keel_lapic *apic)
 		keel_request(KEEL_REQ_EVENT, apic->vcpu);
 }
 
+/**
+ * keel_lapic_eoi_is_quiet() - would the EOI of the interrupt in service change nothing but that?
+ * @vcpu: the vCPU, locked, with an in-kernel local APIC; interrupts may be off
+ *
+ * Return: false if another interrupt waits for it, or the controller or the client that sent it
+ */
+bool keel_lapic_eoi_is_quiet(struct keel_vcpu *vcpu)
+{
+	struct keel_lapic *apic = vcpu->apic;
+	int vector = lapic_highest(apic, APIC_ISR);
+
+	return vector >= 0 && lapic_highest(apic, APIC_IRR) < 0 &&
+	       !lapic_test_vec(apic, APIC_TMR, vector) && !keel_ioapic_handles(vcpu->vm, vector);
+}
+
+/**
+ * keel_lapic_eoi() - end of interrupt, as if the register were written
+ * @vcpu: the vCPU, locked, with an in-kernel local APIC; interrupts may be off
+ */
+void keel_lapic_eoi(struct keel_vcpu *vcpu)
+{
+	lapic_eoi(vcpu->apic);
+}
+
 /* Keeps count of the local APICs that the PIT serves as NMI watchdog. */
 static void lapic_track_lint0(struct keel_lapic *apic)
 {
@@ -486,6 +510,7 @@ void keel_lapic_ack(struct keel_vcpu *vcpu, u8 vector)
 	lapic_clear_vec(apic, APIC_IRR, vector);
 	__set_bit(vector % 32, lapic_vec_word(apic, APIC_ISR, vector));
 	lapic_update_ppr(apic);
+	vcpu->pv.eoi_wanted = true;
 }
 
 /**

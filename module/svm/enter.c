@@ -16,6 +16,10 @@ int svm_window_open(struct keel_vcpu *vcpu)
 	struct svm_vcpu *svm = to_svm(vcpu);
 
 	asm volatile("vmsave %0" : : "a" (this_cpu_read(svm_cpu.host_state_pa)) : "memory");
+	/* Unused unless PAUSE is intercepted (15.14.4). */
+	svm->vmcb->control.pause_count = min(vcpu->sched.ple_window, 0xffffU);
+	if (svm_caps.pause_threshold)
+		svm->vmcb->control.pause_threshold = min(keel_ple_gap, 0xffffU);
 	/* Another CPU may have run this VMCB since: nothing that it caches is clean here. */
 	svm->vmcb->control.clean = 0;
 	svm->vmcb->control.exit_code = SVM_EXIT_INVALID;

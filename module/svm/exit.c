@@ -145,6 +145,8 @@ int svm_vcpu_handle_exit(struct keel_vcpu *vcpu)
 		return svm->vmcb->control.exit_info_1 ? keel_exit_wrmsr(vcpu) : keel_exit_rdmsr(vcpu);
 	case SVM_EXIT_HLT:
 		return keel_exit_hlt(vcpu);
+	case SVM_EXIT_PAUSE:
+		return keel_exit_pause(vcpu);
 	case SVM_EXIT_IOIO:
 		return exit_ioio(svm);
 	case SVM_EXIT_NPF:

@@ -15,7 +15,8 @@ struct svm_caps {
 	bool next_rip;		/* next sequential instruction pointer saved at intercepts */
 	bool flush_by_asid;
 	bool decode_assists;	/* MOV CR/DR operand, instruction bytes at faults */
-	bool pause_filter;
+	bool pause_filter;	/* exit after a number of PAUSEs */
+	bool pause_threshold;	/* ... that follow each other closely */
 	bool rdtscp;
 };
 

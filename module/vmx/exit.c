@@ -152,8 +152,9 @@ int vmx_vcpu_handle_exit(struct keel_vcpu *vcpu)
 	case VMX_EXIT_WBINVD:
 	case VMX_EXIT_MONITOR:
 	case VMX_EXIT_MWAIT:
-	case VMX_EXIT_PAUSE:
 		return keel_exit_skip(vcpu);
+	case VMX_EXIT_PAUSE:
+		return keel_exit_pause(vcpu);
 	case VMX_EXIT_GETSEC:
 	case VMX_EXIT_RSM:
 	case VMX_EXIT_VMCLEAR ... VMX_EXIT_VMXON:

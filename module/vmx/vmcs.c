@@ -156,6 +156,8 @@ void vmx_update_intercepts(struct keel_vcpu *vcpu)
 
 	vmx->exception_bitmap = ALWAYS_INTERCEPTED | (bp ? BIT(X86_TRAP_BP) : 0);
 	vmx_ctl(vmx, VMX_CPU, VMX_CPU_HLT, !(vcpu->vm->disabled_exits & KVM_X86_DISABLE_EXITS_HLT));
+	vmx_ctl(vmx, VMX_CPU, VMX_CPU_MWAIT | VMX_CPU_MONITOR,
+		!(vcpu->vm->disabled_exits & KVM_X86_DISABLE_EXITS_MWAIT));
 	vmx_ctl(vmx, VMX_CPU2, VMX_CPU2_RDTSCP,
 		vmx_caps.rdtscp && keel_guest_has(vcpu, KEEL_F_RDTSCP | KEEL_F_RDPID));
 	vmx_ctl(vmx, VMX_CPU2, VMX_CPU2_INVPCID, vmx_caps.invpcid && keel_guest_has(vcpu, KEEL_F_PCID));
