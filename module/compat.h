@@ -15,6 +15,7 @@
 #include <linux/sched/stat.h>
 #include <linux/smp.h>
 #include <linux/syscore_ops.h>
+#include <linux/wait.h>
 #include <linux/version.h>
 #include <asm/mce.h>
 #include <asm/msr.h>
@@ -171,6 +172,30 @@ static inline int keel_follow_pfn(struct vm_area_struct *vma, unsigned long addr
 	*pfn = pte_pfn(*ptep);
 	*writable = pte_write(*ptep);
 	pte_unmap_unlock(ptep, ptl);
+	return 0;
+#endif
+}
+
+/* Adds one to an eventfd's count; callable with interrupts off. */
+static inline void keel_eventfd_signal(struct eventfd_ctx *ctx)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)
+	eventfd_signal(ctx);
+#else
+	eventfd_signal(ctx, 1);
+#endif
+}
+
+/*
+ * In front of all other waiters, and those are not woken when the entry takes the event. Since 6.17 there can
+ * be one such entry only: then -EBUSY.
+ */
+static inline int keel_add_wait_queue_priority(struct wait_queue_head *queue, struct wait_queue_entry *entry)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 17, 0)
+	return add_wait_queue_priority_exclusive(queue, entry);
+#else
+	add_wait_queue_priority(queue, entry);
 	return 0;
 #endif
 }

@@ -192,8 +192,16 @@ long keel_client_interrupt(struct keel_vcpu *vcpu, void *buf)
 
 	if (irq->irq >= KVM_NR_INTERRUPTS)
 		return -EINVAL;
-	if (vcpu->vm->irqchip.mode != KEEL_IRQCHIP_NONE)
-		return -ENXIO;
+	if (vcpu->apic) {
+		/* All that can come from outside is an ExtINT, and it waits for LINT0 to take it. */
+		if (keel_irqchip_in_kernel(&vcpu->vm->irqchip))
+			return -ENXIO;
+		if (vcpu->ext_vector >= 0)
+			return -EEXIST;
+		vcpu->ext_vector = irq->irq;
+		keel_request(KEEL_REQ_EVENT, vcpu);
+		return 0;
+	}
 	vcpu->ev.intr.injected = true;
 	vcpu->ev.intr.soft = false;
 	vcpu->ev.intr.nr = irq->irq;

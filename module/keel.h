@@ -32,6 +32,7 @@
 #include <asm/trapnr.h>
 
 #include "compat.h"
+#include "eventfd.h"
 #include "emulate/emulate.h"
 #include "mmu/mmu.h"
 #include "pv.h"
@@ -44,7 +45,7 @@
 #define KEEL_DR7_FIXED		0x400
 #define KEEL_DR7_GD		BIT_ULL(13)
 
-#define KEEL_VCPU_MMAP_PAGES	2	/* kvm_run, PIO data */
+#define KEEL_VCPU_MMAP_PAGES	3	/* kvm_run, PIO data, the VM's ring of coalesced writes */
 
 /*
  * What an exit handler returns: KEEL_RESUME runs the guest again, KEEL_TO_USER ends KVM_RUN with the
@@ -294,6 +295,8 @@ struct keel_vcpu {
 	u64 nr_exits;
 	u8 eoi_vector;			/* of KEEL_REQ_EOI_EXIT */
 
+	int ext_vector;			/* split irqchip: ExtINT of the client's PIC, -1: none */
+
 	struct keel_lapic *apic;	/* NULL without an in-kernel local APIC */
 	u64 apic_base;			/* IA32_APIC_BASE; written by lapic.c, read by other CPUs */
 	u64 cr8;			/* only without an in-kernel local APIC */
@@ -319,6 +322,9 @@ struct keel_vm {
 	int nr_created;			/* vCPUs that exist or are being made, under lock */
 	struct keel_irqchip irqchip;	/* PIC, I/O APIC, PIT and routes; see irqchip.h */
 	struct list_head io_ranges[2];	/* in-kernel PIO and MMIO ranges, srcu, iobus.c */
+	struct keel_irqfds irqfds;
+	struct keel_ioeventfds ioeventfds;
+	struct keel_coalesced coalesced;
 	u64 bsp_id;			/* vCPU id of the bootstrap processor */
 	u64 tss_addr, identity_addr;
 	u64 clock_offset;		/* ns from the host's boot time to the VM's clock */
@@ -449,6 +455,7 @@ void keel_inject_nmi(struct keel_vcpu *vcpu);
 void keel_requeue_event(struct keel_vcpu *vcpu, u8 type, u8 vector, bool has_error, u32 error);
 int keel_inject_pending(struct keel_vcpu *vcpu);
 bool keel_has_interrupt(struct keel_vcpu *vcpu);
+bool keel_accepts_client_interrupt(struct keel_vcpu *vcpu);
 bool keel_can_take_interrupt(struct keel_vcpu *vcpu);
 
 /* fpu.c */

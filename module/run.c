@@ -44,7 +44,7 @@ static bool ready_for_client_interrupt(struct keel_vcpu *vcpu)
 	const struct keel_events *ev = &vcpu->ev;
 
 	return !ev->intr.injected && !ev->exc.injected && !ev->nmi.injected && !ev->exc.pending &&
-	       keel_can_take_interrupt(vcpu);
+	       keel_accepts_client_interrupt(vcpu) && keel_can_take_interrupt(vcpu);
 }
 
 static bool vcpu_runnable(struct keel_vcpu *vcpu)

@@ -103,6 +103,7 @@ static struct keel_vcpu *vcpu_create(struct keel_vm *vm, u32 id)
 	vcpu->vm = vm;
 	vcpu->id = id;
 	vcpu->cpu = -1;
+	vcpu->ext_vector = -1;
 	vcpu->st_valid = KEEL_ST_ALL;	/* nothing to fetch before the first entry */
 	mutex_init(&vcpu->mutex);
 	rcuwait_init(&vcpu->wait);
@@ -262,6 +263,9 @@ static vm_fault_t vcpu_fault(struct vm_fault *vmf)
 		break;
 	case KVM_PIO_PAGE_OFFSET:
 		addr = vcpu->pio_data;
+		break;
+	case KVM_COALESCED_MMIO_PAGE_OFFSET:
+		addr = vcpu->vm->coalesced.ring;
 		break;
 	default:
 		return VM_FAULT_SIGBUS;

@@ -89,8 +89,12 @@ static void lapic_eoi(struct keel_lapic *apic)
 	if (vector < 0)
 		return;
 	__clear_bit(vector % 32, lapic_vec_word(apic, APIC_ISR, vector));
-	if (keel_ioapic_handles(vm, vector))
+	if (keel_ioapic_handles(vm, vector)) {
 		keel_ioapic_eoi(vm, vector, lapic_test_vec(apic, APIC_TMR, vector));
+	} else if (keel_irqchip_split_mode(&vm->irqchip) && keel_client_wants_eoi(apic->vcpu, vector)) {
+		apic->vcpu->eoi_vector = vector;
+		keel_request(KEEL_REQ_EOI_EXIT, apic->vcpu);
+	}
 	if (keel_lapic_pending(apic->vcpu) >= 0)
 		keel_request(KEEL_REQ_EVENT, apic->vcpu);
 }

@@ -340,6 +340,16 @@ void keel_lapic_watchdog(struct keel_vm *vm)
 }
 
 /**
+ * keel_lapic_addressed() - is a device's message for @vcpu?
+ * @vcpu: the vCPU
+ * @msg: the message
+ */
+bool keel_lapic_addressed(struct keel_vcpu *vcpu, const struct keel_irq_msg *msg)
+{
+	return vcpu->apic && lapic_hw_enabled(vcpu->apic) && lapic_match(vcpu->apic, NULL, msg);
+}
+
+/**
  * keel_lapic_vector_in_use() - is @msg for @vcpu, and its vector in IRR or ISR there?
  * @vcpu: the vCPU
  * @msg: a device's message

@@ -35,6 +35,11 @@ void guest_create(struct guest *g, unsigned int flags)
 		MUST(vm_ioctl(g->vm, KVM_SET_TSS_ADDR, 0xfffbd000UL));
 	if (flags & GUEST_IRQCHIP)
 		MUST(vm_ioctl(g->vm, KVM_CREATE_IRQCHIP, 0));
+	if (flags & GUEST_SPLIT) {
+		struct kvm_enable_cap cap = { .cap = KVM_CAP_SPLIT_IRQCHIP, .args[0] = 24 };
+
+		MUST(vm_ioctl(g->vm, KVM_ENABLE_CAP, &cap));
+	}
 	if (flags & GUEST_PIT) {
 		struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
 

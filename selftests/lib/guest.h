@@ -80,6 +80,7 @@ struct guest {
 
 #define GUEST_IRQCHIP	1	/* in-kernel PIC, I/O APIC and local APIC */
 #define GUEST_PIT	2	/* in-kernel PIT as well */
+#define GUEST_SPLIT	4	/* in-kernel local APIC only; the first 24 GSIs are the client's I/O APIC */
 #define GUEST_MEM_SIZE	0x400000UL
 
 struct guest_exc {
