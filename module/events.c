@@ -62,6 +62,7 @@ long keel_events_get(struct keel_vcpu *vcpu, void *buf)
 	const struct keel_events *ev = &vcpu->ev;
 	struct kvm_vcpu_events *e = buf;
 
+	keel_lapic_has_init_sipi(vcpu);		/* NMIs that others have sent become ours */
 	exception_get(vcpu, e);
 	e->interrupt.injected = ev->intr.injected && !ev->intr.soft;
 	e->interrupt.nr = ev->intr.nr;

@@ -13,10 +13,10 @@ tap=$dir/tap.sh
 . "$tap"
 
 for build in "$dir/../.." "$dir/../../build"; do
-	[ ! -x "$build/userspace/keel" ] || break
+	[ -d "$build/userspace/keel" ] || [ ! -x "$build/userspace/keel" ] || break
 done
 keel=${KEEL:-$build/userspace/keel}
-[ -x "$keel" ] || keel=$(command -v keel)
+[ -f "$keel" ] && [ -x "$keel" ] || keel=$(command -v keel)
 cpio=${GUEST_CPIO:-$dir/guest.cpio}
 [ -f "$cpio" ] || cpio=$build/selftests/linux/guest.cpio
 mkcpio=$dir/mkcpio
