@@ -235,9 +235,12 @@ static int run_window(struct keel_vcpu *vcpu, int *srcu)
 		return -EIO;
 	}
 	vtime_account_guest_enter();
-	if (unlikely(vcpu->cpu != smp_processor_id() && check_tsc_unstable()))
-		keel_request(KEEL_REQ_CLOCK, vcpu);
-	vcpu->cpu = smp_processor_id();
+	if (unlikely(vcpu->cpu != smp_processor_id())) {
+		if (check_tsc_unstable())
+			keel_request(KEEL_REQ_CLOCK, vcpu);
+		vcpu->cpu = smp_processor_id();
+		keel_lapic_move_timer(vcpu);
+	}
 	vcpu->in_window = true;
 	r = keel_ops->window_open(vcpu);
 	if (likely(!r)) {

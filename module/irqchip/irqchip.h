@@ -34,6 +34,7 @@ struct keel_irqchip {
 	atomic_t lint0_nmi;		/* local APICs with LINT0 in NMI mode: the NMI watchdog */
 	/* KVM_CAP_X2APIC_API */
 	bool x2apic_format;		/* 32-bit ids in KVM_GET_LAPIC, KVM_SET_LAPIC and MSIs */
+	bool directed_eoi;	/* the I/O APIC has an EOI register */
 	bool x2apic_no_broadcast_quirk;	/* 0xff from a device is no broadcast to x2APICs */
 };
 
@@ -74,6 +75,7 @@ u64 keel_lapic_get_deadline(struct keel_vcpu *vcpu);
 void keel_lapic_set_deadline(struct keel_vcpu *vcpu, u64 tsc);
 void keel_lapic_tsc_changed(struct keel_vcpu *vcpu);
 void keel_lapic_inject_timer(struct keel_vcpu *vcpu);
+void keel_lapic_move_timer(struct keel_vcpu *vcpu);
 extern unsigned int keel_min_timer_period_us;
 
 /* lapic_ipi.c */

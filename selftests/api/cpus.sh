@@ -9,29 +9,19 @@
 dir=$(dirname "$0")
 hold=${HOLDVM:-${OUTPUT:-$dir}/holdvm}
 [ -x "$hold" ] || hold=$dir/../../build/selftests/api/holdvm
-n=0
-failed=0
+tap=$dir/tap.sh
+[ -f "$tap" ] || tap=$dir/../lib/tap.sh
+# shellcheck source=../lib/tap.sh
+. "$tap"
 
 unset KEEL_DEVICE
 
-echo "TAP version 13"
 cpu=/sys/devices/system/cpu/cpu1/online
 if [ -z "$KEEL_KO" ] || [ "$(id -u)" != 0 ] || [ ! -w $cpu ]; then
-	echo "1..0 # SKIP needs root, KEEL_KO and a second CPU that can go offline"
-	exit 4
+	skip_all "needs root, KEEL_KO and a second CPU that can go offline"
 fi
 modprobe msr 2>/dev/null
-echo "1..6"
-
-ok() {	# status description
-	n=$((n + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $n $2"
-	else
-		echo "not ok $n $2"
-		failed=1
-	fi
-}
+plan 6
 
 # SVME, bit 12 of EFER, of a CPU: 0 or 1
 svme() {
@@ -63,16 +53,16 @@ pid=$!
 exec 8>"$fifo"
 rm -f "$fifo"
 runs_on
-ok $? "a guest runs"
+result $? "a guest runs"
 [ "$(svme 0)" = 1 ] && [ "$(svme 1)" = 1 ]
-ok $? "both CPUs are ready for guests"
+result $? "both CPUs are ready for guests"
 
 echo 0 >$cpu && [ "$(cat $cpu)" = 0 ] && runs_on
-ok $? "the guest runs on without CPU 1"
+result $? "the guest runs on without CPU 1"
 echo 1 >$cpu && [ "$(cat $cpu)" = 1 ] && [ "$(svme 1)" = 1 ]
-ok $? "CPU 1 is ready again when it comes back"
+result $? "CPU 1 is ready again when it comes back"
 taskset -p 2 "$pid" >/dev/null && runs_on
-ok $? "and runs the guest"
+result $? "and runs the guest"
 
 kill -9 $pid
 wait $pid 2>/dev/null
@@ -82,5 +72,5 @@ for try in 1 2 3 4 5; do
 	sleep 0.2
 done
 [ "$(svme 0)$(svme 1)" = 00 ]
-ok $? "both CPUs are clean when it is gone"
-exit $failed
+result $? "both CPUs are clean when it is gone"
+finish

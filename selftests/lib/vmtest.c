@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
+#include <linux/keel.h>
 #include "vmtest.h"
 
 void die_at(const char *file, int line, const char *fmt, ...)
@@ -205,6 +206,13 @@ void vcpu_set_supported_cpuid(struct vcpu *cpu, int dev)
 
 	MUST(vm_ioctl(cpu->fd, KVM_SET_CPUID2, cpuid));
 	free(cpuid);
+}
+
+bool dev_is_keel(int dev)
+{
+	struct keel_info info = { .version = KEEL_INFO_VERSION, .size = sizeof(info) };
+
+	return !vm_ioctl(dev, KEEL_GET_INFO, &info);
 }
 
 bool host_is_amd(void)
