@@ -177,7 +177,8 @@ def make_initramfs(path, options, init, job, agent):
     tree = Tree()
     for link in LINKS:
         if os.path.islink(link):
-            tree.add(link) if os.path.isfile(link) else tree.directory(link)
+            follow = tree.add if os.path.isfile(link) else tree.directory
+            follow(link)
     for name in ("/dev", "/proc", "/sys", "/tmp", "/root", "/run", "/etc", os.getcwd()):
         tree.directory(name)
     tree.lines.append("node /dev/console 600 c 5 1")
