@@ -84,17 +84,26 @@ for how in vm vcpu run; do
 	esac
 done
 
+in_tree=none
+grep -q '^flags.* svm' /proc/cpuinfo && in_tree=kvm_amd
+grep -q '^flags.* vmx' /proc/cpuinfo && in_tree=kvm_intel
+# Since 6.12 in-tree KVM has the CPUs from its load on, unless told so.
+modprobe kvm enable_virt_at_load=0 2>/dev/null
+modprobe $in_tree 2>/dev/null && [ -c /dev/kvm ] || in_tree=none
+
+# VMX shows in CR4 only, but in-tree KVM refuses to start on a CPU that is not clean.
 modprobe msr 2>/dev/null
 if [ -e /dev/cpu/0/msr ] && grep -q '^flags.* svm' /proc/cpuinfo; then
 	svme_clear
 	result $? "SVM is off on every CPU when no VM lives"
+elif [ $in_tree = kvm_intel ]; then
+	KEEL_DEVICE=/dev/kvm "$hold" once >/dev/null
+	result $? "VMX is off when no VM lives: in-tree KVM runs a guest"
 else
-	skip "SVM is off on every CPU when no VM lives" "no msr driver, or no SVM"
+	skip "the CPUs are clean when no VM lives" "no msr driver, no SVM, and no in-tree KVM for VMX"
 fi
 
-# Since 6.12 in-tree KVM has the CPUs from its load on, unless told so.
-modprobe kvm enable_virt_at_load=0 2>/dev/null
-if modprobe kvm_amd 2>/dev/null && [ -c /dev/kvm ] && grep -q '^flags.* svm' /proc/cpuinfo; then
+if [ $in_tree != none ]; then
 	export KEEL_DEVICE=/dev/kvm
 	hold run
 	unset KEEL_DEVICE
@@ -106,7 +115,7 @@ if modprobe kvm_amd 2>/dev/null && [ -c /dev/kvm ] && grep -q '^flags.* svm' /pr
 	sleep 0.2
 	"$hold" once >/dev/null
 	result $? "and works when it has let go"
-	rmmod kvm_amd kvm 2>/dev/null
+	rmmod $in_tree kvm 2>/dev/null
 else
 	skip "CREATE_VM is EBUSY while another hypervisor has the CPUs" "no in-tree KVM to load"
 	skip "and works when it has let go" "no in-tree KVM to load"
