@@ -452,18 +452,7 @@ int keel_exit_emulate(struct keel_vcpu *vcpu)
 /* Did the program ask for the task switch? Then the old task goes on behind that instruction. */
 static bool task_switch_by_insn(const struct keel_task_switch *ts)
 {
-	if (ts->reason != KEEL_TASK_GATE)
-		return true;
-	switch (ts->event_type) {
-	case KEEL_EMU_EV_SOFT_INT:
-	case KEEL_EMU_EV_PRIV_EXC:
-	case KEEL_EMU_EV_SOFT_EXC:
-		return true;
-	case KEEL_EMU_EV_EXCEPTION:
-		/* SVM has no type of its own for INT3 and INTO. */
-		return ts->vector == X86_TRAP_BP || ts->vector == X86_TRAP_OF;
-	}
-	return false;
+	return ts->reason != KEEL_TASK_GATE || keel_event_by_insn(ts->event_type, ts->vector);
 }
 
 /**

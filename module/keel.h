@@ -280,6 +280,7 @@ struct keel_vcpu {
 	u64 mce_banks[32 * 4];
 	u64 mtrr[32];			/* fixed, variable and default type: msr_mce.c knows the order */
 	u64 patch_level, power_ctl, arch_capabilities, hwcr, vm_cr, vm_hsave_pa, de_cfg;
+	bool own_tf;			/* an entry that single-steps: RFLAGS.TF was set by the guest */
 	bool step_exit;			/* an instruction ended that the client single-steps */
 	u32 guest_debug;		/* KVM_GUESTDBG_* */
 	u64 debug_dr[4], debug_dr7;	/* the client's breakpoints */

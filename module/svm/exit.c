@@ -19,8 +19,7 @@ static int exit_db(struct svm_vcpu *svm)
 	if (svm->nmi_step) {
 		svm->nmi_step = false;
 		keel_request(KEEL_REQ_EVENT, vcpu);
-		if (!(vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP) &&
-		    !(svm->step_rflags & X86_EFLAGS_TF)) {
+		if (!(vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP) && !vcpu->own_tf) {
 			dr6 &= ~DR_STEP;
 			if (!dr6)
 				return KEEL_RESUME;
