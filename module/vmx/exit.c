@@ -146,6 +146,8 @@ int vmx_vcpu_handle_exit(struct keel_vcpu *vcpu)
 	case VMX_EXIT_ENCLV:
 	case VMX_EXIT_SEAMCALL:
 	case VMX_EXIT_TDCALL:
+	case VMX_EXIT_RDMSR_IMM:
+	case VMX_EXIT_WRMSRNS_IMM:
 		return keel_exit_undefined(vcpu);
 	case VMX_EXIT_TASK_SWITCH:
 		return exit_task_switch(vmx);
