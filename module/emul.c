@@ -674,13 +674,6 @@ int keel_emulate(struct keel_vcpu *vcpu)
 	return execute(vcpu);
 }
 
-static void events_done(struct keel_vcpu *vcpu)
-{
-	vcpu->ev.exc.injected = false;
-	vcpu->ev.intr.injected = false;
-	vcpu->ev.nmi.injected = false;
-}
-
 /* The same for an event: it is gone once it was delivered, or lost to a fault of its delivery. */
 static int finish_event(struct keel_vcpu *vcpu, int status)
 {
@@ -695,14 +688,14 @@ static int finish_event(struct keel_vcpu *vcpu, int status)
 			vcpu->ev.nmi.masked = true;
 			keel_ops->vcpu_set_nmi_masked(vcpu, true);
 		}
-		events_done(vcpu);
+		keel_event_taken(vcpu);
 		store_registers(vcpu);
 		if (e->emu.db_trap)
 			keel_inject_debug(vcpu, e->emu.db_trap);
 		return KEEL_RESUME;
 	case KEEL_EMU_FAULT:
 		if (e->emu.switched) {
-			events_done(vcpu);
+			keel_event_taken(vcpu);
 			store_registers(vcpu);
 		}
 		/* An exception that is still there makes a double fault of it. */

@@ -285,6 +285,55 @@ int keel_exit_debug(struct keel_vcpu *vcpu, u64 dr6, u8 vector)
 	return KEEL_TO_USER;
 }
 
+/**
+ * keel_exit_exception() - an exception that exited instead of being delivered, #DB excepted
+ * @vcpu: the vCPU, locked
+ * @vector: X86_TRAP_*
+ * @error: its error code; #AC alone of those that exit has one
+ *
+ * Return: KEEL_RESUME or KEEL_TO_USER
+ */
+int keel_exit_exception(struct keel_vcpu *vcpu, u8 vector, u32 error)
+{
+	switch (vector) {
+	case X86_TRAP_BP:
+		return keel_exit_debug(vcpu, 0, X86_TRAP_BP);
+	case X86_TRAP_UD:
+		return keel_exit_ud(vcpu);
+	case X86_TRAP_AC:
+		keel_inject_exception_err(vcpu, X86_TRAP_AC, error);
+		return KEEL_RESUME;
+	case X86_TRAP_MC:
+		return KEEL_RESUME;	/* the host's: window_close() has handed it over */
+	default:
+		return keel_exit_kill(vcpu, "exception exit that nobody asked for", vector);
+	}
+}
+
+/**
+ * keel_exit_rdpmc() - RDPMC: no counter is offered, #GP(0)
+ * @vcpu: the vCPU, locked
+ *
+ * Return: KEEL_RESUME
+ */
+int keel_exit_rdpmc(struct keel_vcpu *vcpu)
+{
+	keel_inject_exception_err(vcpu, X86_TRAP_GP, 0);
+	return KEEL_RESUME;
+}
+
+/**
+ * keel_exit_undefined() - an instruction that no guest of Keel has: #UD
+ * @vcpu: the vCPU, locked
+ *
+ * Return: KEEL_RESUME
+ */
+int keel_exit_undefined(struct keel_vcpu *vcpu)
+{
+	keel_inject_exception(vcpu, X86_TRAP_UD);
+	return KEEL_RESUME;
+}
+
 static bool rip_unmoved(struct keel_vcpu *vcpu)
 {
 	const struct keel_state *st = keel_st(vcpu, KEEL_ST_RIP | KEEL_ST_SEG);
@@ -414,18 +463,7 @@ int keel_exit_emulate(struct keel_vcpu *vcpu)
 /* Did the program ask for the task switch? Then the old task goes on behind that instruction. */
 static bool task_switch_by_insn(const struct keel_task_switch *ts)
 {
-	if (ts->reason != KEEL_TASK_GATE)
-		return true;
-	switch (ts->event_type) {
-	case KEEL_EMU_EV_SOFT_INT:
-	case KEEL_EMU_EV_PRIV_EXC:
-	case KEEL_EMU_EV_SOFT_EXC:
-		return true;
-	case KEEL_EMU_EV_EXCEPTION:
-		/* SVM has no type of its own for INT3 and INTO. */
-		return ts->vector == X86_TRAP_BP || ts->vector == X86_TRAP_OF;
-	}
-	return false;
+	return ts->reason != KEEL_TASK_GATE || keel_event_by_insn(ts->event_type, ts->vector);
 }
 
 /**

@@ -121,15 +121,19 @@ void keel_inject_nmi(struct keel_vcpu *vcpu)
 /**
  * keel_requeue_event() - the last exit interrupted the delivery of an event: deliver it again
  * @vcpu: the vCPU, locked
- * @type: KEEL_EV_*
+ * @type: KEEL_EV_*, or another of the vendor's above these
  * @vector: its vector
  * @has_error: an error code goes with it
  * @error: the error code
+ *
+ * What an instruction raised is dropped: RIP has not moved, and the guest executes the instruction again.
  */
 void keel_requeue_event(struct keel_vcpu *vcpu, u8 type, u8 vector, bool has_error, u32 error)
 {
 	struct keel_events *ev = &vcpu->ev;
 
+	if (keel_event_by_insn(type, vector))
+		return;
 	keel_request(KEEL_REQ_EVENT, vcpu);
 	switch (type) {
 	case KEEL_EV_NMI:
@@ -146,7 +150,7 @@ void keel_requeue_event(struct keel_vcpu *vcpu, u8 type, u8 vector, bool has_err
 		return;
 	default:
 		ev->intr.injected = true;
-		ev->intr.soft = type == KEEL_EV_SOFT_INTR;
+		ev->intr.soft = false;
 		ev->intr.nr = vector;
 	}
 }

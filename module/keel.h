@@ -283,6 +283,7 @@ struct keel_vcpu {
 	u64 mce_banks[32 * 4];
 	u64 mtrr[32];			/* fixed, variable and default type: msr_mce.c knows the order */
 	u64 patch_level, power_ctl, arch_capabilities, hwcr, vm_cr, vm_hsave_pa, de_cfg;
+	bool own_tf;			/* an entry that single-steps: RFLAGS.TF was set by the guest */
 	bool step_exit;			/* an instruction ended that the client single-steps */
 	u32 guest_debug;		/* KVM_GUESTDBG_* */
 	u64 debug_dr[4], debug_dr7;	/* the client's breakpoints */
@@ -401,6 +402,9 @@ int keel_exit_xsetbv(struct keel_vcpu *vcpu);
 int keel_exit_emulate(struct keel_vcpu *vcpu);
 int keel_exit_skip(struct keel_vcpu *vcpu);
 int keel_exit_ud(struct keel_vcpu *vcpu);
+int keel_exit_undefined(struct keel_vcpu *vcpu);
+int keel_exit_rdpmc(struct keel_vcpu *vcpu);
+int keel_exit_exception(struct keel_vcpu *vcpu, u8 vector, u32 error);
 int keel_exit_shutdown(struct keel_vcpu *vcpu);
 int keel_exit_task_switch(struct keel_vcpu *vcpu, const struct keel_task_switch *ts);
 int keel_exit_memory(struct keel_vcpu *vcpu, u64 gpa, u32 access);

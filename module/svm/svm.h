@@ -44,7 +44,6 @@ struct svm_vcpu {
 	bool nmi_step;		/* single-stepping over that IRET or an interrupt shadow */
 	bool exit_soon;		/* exit right after the event that this entry injects */
 	u64 iret_rip;
-	u64 step_rflags;	/* the guest's own RFLAGS at an entry that steps */
 	u64 cr0_hidden;		/* CR0.CD and NW that the hardware does not get to see */
 	u32 windows;		/* KEEL_WIN_* asked for */
 };

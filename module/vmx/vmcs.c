@@ -148,13 +148,11 @@ void vmx_vcpu_reset(struct keel_vcpu *vcpu, bool init)
 void vmx_update_intercepts(struct keel_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
-	bool bp = (vcpu->guest_debug & (KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP)) ==
-		  (KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP);
 	const u64 owned = X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE |
 			  X86_CR4_PGE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_FSGSBASE |
 			  X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_PCIDE | X86_CR4_UMIP;
 
-	vmx->exception_bitmap = ALWAYS_INTERCEPTED | (bp ? BIT(X86_TRAP_BP) : 0);
+	vmx->exception_bitmap = ALWAYS_INTERCEPTED | (keel_bp_exits(vcpu) ? BIT(X86_TRAP_BP) : 0);
 	vmx_ctl(vmx, VMX_CPU, VMX_CPU_HLT, !(vcpu->vm->disabled_exits & KVM_X86_DISABLE_EXITS_HLT));
 	vmx_ctl(vmx, VMX_CPU, VMX_CPU_MWAIT | VMX_CPU_MONITOR,
 		!(vcpu->vm->disabled_exits & KVM_X86_DISABLE_EXITS_MWAIT));
