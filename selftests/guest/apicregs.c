@@ -4,6 +4,7 @@
  * status, the APIC base, disabling by software, and the timer's counter and modes (SDM volume 3, 10.4, 10.5 and
  * 10.12). One access at a time; where in-tree KVM is known to be more lenient than the manual, only Keel is asked.
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include "kselftest_harness.h"
@@ -456,6 +457,84 @@ TEST_F(regs, extint)
 	EXPECT_EQ(-1, ops_take(g));
 	EXPECT_EQ(0, ops_wrmsr(g, MSR_IA32_APICBASE, BASE(0)));
 	EXPECT_EQ(0x23, ops_take(g));
+}
+
+/* The parameter counts when a VM is made: true when it could be set. */
+static bool set_directed_eoi(const char *value)
+{
+	int fd = open("/sys/module/keel/parameters/directed_eoi", O_WRONLY);
+	bool done = fd >= 0 && write(fd, value, 1) == 1;
+
+	if (fd >= 0)
+		close(fd);
+	return done;
+}
+
+static uint32_t ioapic(struct guest *g, int reg)
+{
+	uint64_t val;
+
+	ops_write(g, IOAPIC_SELECT, 4, reg);
+	ops_read(g, IOAPIC_WINDOW, 4, &val);
+	return val;
+}
+
+static void set_ioapic(struct guest *g, int reg, uint32_t val)
+{
+	ops_write(g, IOAPIC_SELECT, 4, reg);
+	ops_write(g, IOAPIC_WINDOW, 4, val);
+}
+
+#define PIN		21
+#define REMOTE_IRR	(1 << 14)
+
+/* The local APIC keeps the end of a level to itself, the I/O APIC hears of it by its own register. */
+TEST(directed_eoi)
+{
+	struct kvm_irq_level line = { .irq = PIN, .level = 1 };
+	struct guest g;
+
+	if (strcmp(dev_path(), "/dev/keel") || !set_directed_eoi("Y"))
+		SKIP(return, "no parameter directed_eoi to set");
+	guest_create(&g, GUEST_IRQCHIP);
+	set_directed_eoi("N");
+	ops_start(&g);
+	EXPECT_EQ(0x00170020, ioapic(&g, 1));
+	EXPECT_EQ(0x01050014, ops_apic(&g, APIC_LVR));
+	ops_set_apic(&g, APIC_SPIV, 0xffffffff);
+	EXPECT_EQ(0x13ff, ops_apic(&g, APIC_SPIV));
+	ops_set_apic(&g, APIC_SPIV, SPIV_ENABLE | 1 << 12 | 0xff);
+	set_ioapic(&g, 0x11 + 2 * PIN, 0);
+	set_ioapic(&g, 0x10 + 2 * PIN, VEC | 1 << 15);
+	MUST(vm_ioctl(g.vm, KVM_IRQ_LINE, &line));
+	EXPECT_EQ(VEC, ops_take(&g));
+	ops_set_apic(&g, APIC_EOI, 0);
+	EXPECT_EQ(REMOTE_IRR, ioapic(&g, 0x10 + 2 * PIN) & REMOTE_IRR);
+	EXPECT_EQ(-1, ops_take(&g));
+	ops_write(&g, IOAPIC_EOI, 4, VEC + 1);
+	EXPECT_EQ(-1, ops_take(&g));
+	ops_write(&g, IOAPIC_EOI, 4, VEC);
+	EXPECT_EQ(VEC, ops_take(&g));
+	line.level = 0;
+	MUST(vm_ioctl(g.vm, KVM_IRQ_LINE, &line));
+	ops_set_apic(&g, APIC_EOI, 0);
+	ops_write(&g, IOAPIC_EOI, 4, VEC);
+	EXPECT_EQ(0, ioapic(&g, 0x10 + 2 * PIN) & REMOTE_IRR);
+	EXPECT_EQ(-1, ops_take(&g));
+	/* With the broadcast back on, the local APIC's EOI is enough. */
+	ops_set_apic(&g, APIC_SPIV, SPIV_ENABLE | 0xff);
+	line.level = 1;
+	MUST(vm_ioctl(g.vm, KVM_IRQ_LINE, &line));
+	EXPECT_EQ(VEC, ops_take(&g));
+	ops_set_apic(&g, APIC_EOI, 0);
+	EXPECT_EQ(VEC, ops_take(&g));
+	guest_destroy(&g);
+	/* Off again: neither bit nor register. */
+	guest_create(&g, GUEST_IRQCHIP);
+	ops_start(&g);
+	EXPECT_EQ(0x00170011, ioapic(&g, 1));
+	EXPECT_EQ(0x00050014, ops_apic(&g, APIC_LVR));
+	guest_destroy(&g);
 }
 
 TEST_HARNESS_MAIN
