@@ -69,7 +69,8 @@ FIXTURE_VARIANT(pingpong) {
 	bool sleep, move;
 };
 
-#define XAPIC_BLOBS	.first = { xapic_first_start, xapic_first_end }, .second = { xapic_second_start, xapic_second_end }, \
+#define XAPIC_BLOBS	.first = { xapic_first_start, xapic_first_end }, \
+			.second = { xapic_second_start, xapic_second_end }, \
 			.handlers = { xapic_handlers_start, xapic_handlers_end }
 #define X2APIC_BLOBS	.first = { x2apic_first_start, x2apic_first_end }, \
 			.second = { x2apic_second_start, x2apic_second_end }, \

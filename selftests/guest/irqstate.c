@@ -192,7 +192,7 @@ TEST_F(state, all_at_once)
 	EXPECT_EQ(0x23, ops_take(g));
 }
 
-/* An edge that the I/O APIC has sent is the local APIC's; one that it has not, since masked, is kept as KVM keeps it. */
+/* An edge that the I/O APIC has sent is the local APIC's, and is not sent again. */
 TEST_F(state, edge)
 {
 	struct guest *g = &self->g;
@@ -273,6 +273,18 @@ TEST_F(state, counting_timers)
 	}
 }
 
+/* In-tree KVM sends the PIT's interrupts from a thread of its own: they may take a while. */
+static int take_soon(struct guest *g)
+{
+	int i, vector = -1;
+
+	for (i = 0; i < 300 && vector < 0; i++) {
+		usleep(1000);
+		vector = ops_take(g);
+	}
+	return vector;
+}
+
 /* The PIT's ticks by way of the PIC. */
 TEST_F(state, pit)
 {
@@ -288,8 +300,7 @@ TEST_F(state, pit)
 	EXPECT_EQ(2, self->s.pit.channels[0].mode);
 	EXPECT_EQ(0x4a9, self->s.pit.channels[0].count);
 	for (i = 0; i < 3; i++) {
-		usleep(3000);
-		EXPECT_EQ(0x20, ops_take(g));
+		EXPECT_EQ(0x20, take_soon(g));
 		ops_out(g, 0x20, 0x20);
 	}
 }
