@@ -435,8 +435,9 @@ void keel_fpu_get_legacy(struct keel_vcpu *vcpu, struct kvm_fpu *fpu);
 int keel_fpu_set_legacy(struct keel_vcpu *vcpu, const struct kvm_fpu *fpu);
 void keel_fpu_get_xsave(struct keel_vcpu *vcpu, void *buf, unsigned int size);
 int keel_fpu_set_xsave(struct keel_vcpu *vcpu, const void *buf, unsigned int size);
-void keel_fpu_read_xmm(struct keel_vcpu *vcpu, unsigned int reg, u8 val[16]);
-void keel_fpu_write_xmm(struct keel_vcpu *vcpu, unsigned int reg, const u8 val[16]);
+void keel_fpu_read_vec(struct keel_vcpu *vcpu, unsigned int reg, u8 *val, unsigned int len);
+void keel_fpu_write_vec(struct keel_vcpu *vcpu, unsigned int reg, const u8 *val, unsigned int len, bool zero_upper);
+int keel_fpu_mmx(struct keel_vcpu *vcpu, unsigned int reg, u8 val[8], bool write);
 
 /* regs.c: the state ioctls; the caller holds vcpu->mutex */
 long keel_vcpu_state_ioctl(struct keel_vcpu *vcpu, unsigned int cmd, void __user *arg);

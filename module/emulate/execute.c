@@ -395,6 +395,8 @@ static int dispatch(struct keel_emu *emu)
 		return KEEL_EMU_OK;
 	case OP_DAA ... OP_SALC:
 		return keel_exec_decimal(emu);
+	case OP_ANDN ... OP_SHRX:
+		return keel_exec_bmi(emu);
 	case OP_LEA:
 		gpr_write(emu, insn->reg, insn->op_size, keel_mem_ea(emu));
 		return KEEL_EMU_OK;

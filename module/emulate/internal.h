@@ -196,6 +196,10 @@ int keel_exec_decimal(struct keel_emu *emu);
 
 /* muldiv.c */
 int keel_exec_muldiv(struct keel_emu *emu, unsigned int size, u64 src);
+u64 keel_mul_high(u64 a, u64 b, unsigned int size, u64 *lo);
+
+/* bmi.c */
+int keel_exec_bmi(struct keel_emu *emu);
 
 /* flow.c */
 int keel_branch(struct keel_emu *emu, u64 target, unsigned int size);

@@ -15,6 +15,7 @@
  *	gdt.base= gdt.limit= idt.base= idt.limit=
  *	x0=00112233.. mm0=..	vector registers, lowest byte first; bytes not given are kept
  *	lose=n			before: the next n locked accesses find memory changed
+ *	mf=1			before: an x87 exception is pending
  * only after:
  *	fault=d or fault=d:0	vector and error code; cr2fault=addr for a page fault
  *	unhandled, invalid, unknown, toolong
@@ -63,5 +64,6 @@ extern const struct emu_case_table system_cases_table;
 extern const struct emu_case_table segment_cases_table;
 extern const struct emu_case_table vector_cases_table;
 extern const struct emu_case_table device_cases_table;
+extern const struct emu_case_table bmi_cases_table;
 
 #endif

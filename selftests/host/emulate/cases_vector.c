@@ -316,6 +316,28 @@ static const struct emu_case vector_cases[] = {
 	{ "vmovq xmm0, xmm1", M64, "c5 fa 7e c1",
 	  "", "x0=1011121314151617000000000000000000000000000000000000000000000000 sys=20" },
 	{ "vmovq [mem], xmm1", M64, "c5 f9 d6 0b", "bx=2000", "mb:2000=1011121314151617 sys=20" },
+	{ "vmovntdqa xmm0, [mem]", M64, "c4 e2 79 2a 03",
+	  "bx=2000 mb:2000=a0a1a2a3a4a5a6a7a8a9aaabacadaeaf",
+	  "x0=a0a1a2a3a4a5a6a7a8a9aaabacadaeaf00000000000000000000000000000000 sys=20" },
+	{ "vmovntdqa ymm0, [mem]", M64, "c4 e2 7d 2a 03",
+	  "bx=2000 mb:2000=a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf",
+	  "x0=a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf sys=20" },
+	{ "vmovntdqa ymm0, [misaligned]", M64, "c4 e2 7d 2a 03", "bx=2010", "fault=d:0 sys=20" },
+	{ "vmovntdqa with a register in vvvv", M64, "c4 e2 71 2a 03", "bx=2000", "fault=6" },
+	{ "vmovdqu ymm1, [device]", M64, "c5 fe 6f 0b", "bx=a000",
+	  "log=r32:a000 sys=20 "
+	  "x1=d0d7dee5ecf3fa01080f161d242b323940474e555c636a71787f868d949ba2a9" },
+	{ "vmovntdq [device], ymm2", M64, "c5 fd e7 13", "bx=a020", "log=w32:a020=2726252423222120 sys=20" },
+	{ "vmovdqu [memory and device], ymm2", M64, "c5 fe 7f 13", "bx=9ff8", "fault=e:3 cr2fault=9ff8 sys=20" },
+	{ "vmovdqu ymm2, [memory and device]", M64, "c5 fe 6f 13",
+	  "bx=9ff8 m8:9ff8=1716151413121110",
+	  "log=r24:a000 sys=20 x2=1011121314151617d0d7dee5ecf3fa01080f161d242b323940474e555c636a71" },
+	{ "movntq [device], mm1", M64, "0f e7 0b", "bx=a000", "log=w8:a000=9796959493929190" },
+	{ "movq mm1, [device], x87 exception pending", M64, "0f 6f 0b", "mf=1 bx=a000", "fault=10" },
+	{ "movq [mem], mm1, x87 exception pending", M64, "0f 7f 0b", "mf=1 bx=2000", "fault=10" },
+	{ "movd mm1, [device], x87 exception pending", M64, "0f 6e 0b", "mf=1 bx=a000", "fault=10" },
+	{ "movd eax, mm1, x87 exception pending", M64, "0f 7e c8", "mf=1", "fault=10" },
+	{ "movq mm1, mm2, x87 exception pending", M64, "0f 6f ca", "mf=1", "fault=10" },
 };
 
 CASE_TABLE(vector_cases);

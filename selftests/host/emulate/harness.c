@@ -96,6 +96,10 @@ void for_each_row(void (*fn)(const struct keel_op *row, const char *path))
 		walk(&keel_ops_0f3a[i], "0f 3a ", "", i, fn);
 	for (i = 0; i < 256; i++)
 		walk(&keel_ops_vex_0f[i], "vex 0f ", "", i, fn);
+	for (i = 0; i < 256; i++)
+		walk(&keel_ops_vex_0f38[i], "vex 0f 38 ", "", i, fn);
+	for (i = 0; i < 256; i++)
+		walk(&keel_ops_vex_0f3a[i], "vex 0f 3a ", "", i, fn);
 }
 
 u64 undefined_flags(const struct keel_insn *insn, const u64 *gpr)
@@ -306,6 +310,10 @@ static bool parse_before(struct world *w, const char *word, const char *value)
 	}
 	if (!strncmp(word, "lose=", 5)) {
 		w->lose_races = strtoul(value, NULL, 16);
+		return true;
+	}
+	if (!strncmp(word, "mf=", 3)) {
+		w->x87_pending = strtoul(value, NULL, 16);
 		return true;
 	}
 	return parse_state(w, word, value);

@@ -97,7 +97,7 @@ int main(void)
 		&recorded_low_cases_table, &recorded_high_cases_table, &recorded_0f_cases_table,
 		&data_cases_table, &flow_cases_table, &string_cases_table,
 		&system_cases_table, &segment_cases_table, &vector_cases_table,
-		&device_cases_table,
+		&device_cases_table, &bmi_cases_table,
 	};
 	unsigned int i, before;
 

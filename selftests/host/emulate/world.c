@@ -321,6 +321,8 @@ static u8 *vec_ptr(struct world *w, unsigned int nr, unsigned int len)
 
 static int get_vec(struct keel_emu *emu, unsigned int nr, void *buf, unsigned int len)
 {
+	if (len == 8 && to_world(emu)->x87_pending)
+		return keel_emu_fault(emu, 16, false, 0);
 	memcpy(buf, vec_ptr(to_world(emu), nr, len), len);
 	return KEEL_EMU_OK;
 }

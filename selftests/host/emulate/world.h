@@ -63,6 +63,7 @@ struct world {
 	u32 system_seen;	/* bit a system() request */
 	u64 system_arg;
 	unsigned int lose_races;	/* this many cmpxchg calls find memory changed */
+	bool x87_pending;	/* MMX registers cannot be used: #MF */
 	unsigned int wrote;	/* write() and cmpxchg() calls to RAM */
 };
 
