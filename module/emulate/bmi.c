@@ -10,12 +10,6 @@
  */
 #include "internal.h"
 
-/* The register that VEX.vvvv names; its fourth bit is ignored outside 64-bit mode. */
-static unsigned int vvvv(const struct keel_emu *emu)
-{
-	return emu->insn.vex_vvvv & (emu->mode == KEEL_EMU_PROT64 ? 15 : 7);
-}
-
 static void set_result_flags(struct keel_emu *emu, unsigned int size, u64 r, bool cf)
 {
 	emu->rflags &= ~(FL_OF | FL_CF);
@@ -86,14 +80,14 @@ static void lowest_set(struct keel_emu *emu, unsigned int size, u64 src)
 		r = src & (src - 1) & mask;
 		break;
 	}
-	gpr_write(emu, vvvv(emu), size, r);
+	gpr_write(emu, vex_reg(emu), size, r);
 	set_result_flags(emu, size, r, cf);
 }
 
 static void operate(struct keel_emu *emu, unsigned int size, u64 src)
 {
 	const struct keel_insn *insn = &emu->insn;
-	u64 second = gpr_read(emu, vvvv(emu), size), lo;
+	u64 second = gpr_read(emu, vex_reg(emu), size), lo;
 	unsigned int bits = 8 * size;
 	u64 r;
 
@@ -119,7 +113,7 @@ static void operate(struct keel_emu *emu, unsigned int size, u64 src)
 	case OP_MULX:
 		r = keel_mul_high(gpr_read(emu, KEEL_RDX, size), src, size, &lo);
 		/* the low half first: with the same register twice the high half stays */
-		gpr_write(emu, vvvv(emu), size, lo);
+		gpr_write(emu, vex_reg(emu), size, lo);
 		break;
 	case OP_RORX:
 		r = rotate_right(src, insn->imm, size);

@@ -212,10 +212,10 @@ static int take_vex(struct keel_insn *insn, struct cursor *c, const struct keel_
 			     (last & 0x80 ? 0x8 : 0);
 		insn->map = first & 0x1f;
 	}
-	if (insn->mode != KEEL_EMU_PROT64)
-		insn->rex = 0;
 	insn->vex = three ? 3 : 2;
 	insn->vex_vvvv = (~last >> 3) & 0xf;
+	if (insn->mode != KEEL_EMU_PROT64)
+		insn->rex = 0;
 	insn->vex_l = (last >> 2) & 1;
 	insn->prefixes |= pp_prefix[last & 3];
 	ret = take_byte(c, &insn->opcode);

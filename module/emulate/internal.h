@@ -159,6 +159,12 @@ static inline unsigned int iopl(const struct keel_emu *emu)
 	return (emu->rflags & FL_IOPL) >> 12;
 }
 
+/* The register that VEX.vvvv names; its fourth bit counts only in 64-bit mode. */
+static inline unsigned int vex_reg(const struct keel_emu *emu)
+{
+	return emu->insn.vex_vvvv & (emu->mode == KEEL_EMU_PROT64 ? 15 : 7);
+}
+
 static inline void flag_set(struct keel_emu *emu, u64 flag, bool on)
 {
 	emu->rflags = on ? emu->rflags | flag : emu->rflags & ~flag;

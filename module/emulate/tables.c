@@ -268,8 +268,14 @@ static const struct keel_op group7_1[8] = {		/* C8-CF */
 	[7] = NOEXEC(M),
 };
 
+static const struct keel_op xgetbv[4] = {
+	PLAIN(XGETBV, M), PLAIN(UD, M), PLAIN(UD, M), PLAIN(UD, M),
+};
+static const struct keel_op xsetbv[4] = {
+	PLAIN(XSETBV, M | F_PRIV), PLAIN(UD, M), PLAIN(UD, M), PLAIN(UD, M),
+};
 static const struct keel_op group7_2[8] = {		/* D0-D7 */
-	PLAIN(XGETBV, M), PLAIN(XSETBV, M | F_PRIV),
+	BY(PREFIX, xgetbv), BY(PREFIX, xsetbv),
 	[4] = NOEXEC(M), NOEXEC(M), NOEXEC(M), NOEXEC(M),
 };
 
@@ -410,7 +416,7 @@ static const struct keel_op op_78[4] = {		/* VMREAD, EXTRQ, -, INSERTQ */
 };
 
 static const struct keel_op movnti[4] = {
-	ROW(MOV, E, G, M | F_MEM | F_NORD), PLAIN(UD, M), PLAIN(UD, M), PLAIN(UD, M),
+	ROW(MOV, E, G, M | F_MEM | F_NORD | F_NO66), PLAIN(UD, M), PLAIN(UD, M), PLAIN(UD, M),
 };
 
 const struct keel_op keel_ops_0f[256] = {
@@ -531,7 +537,7 @@ static const struct keel_op adx[4] = {			/* WRSS, ADCX, ADOX, - */
 	NOEXEC(M), ROW(ADCX, G, E, M | F_NO66), ROW(ADOX, G, E, M | F_NO66),
 };
 static const struct keel_op movntdqa[4] = { [1] = VMOV(V, W, F_ALIGN | F_MEM) };
-static const struct keel_op movdiri[4] = { ROW(MOV, E, G, M | F_MEM | F_NORD) };
+static const struct keel_op movdiri[4] = { ROW(MOV, E, G, M | F_MEM | F_NORD | F_NO66) };
 
 const struct keel_op keel_ops_0f38[256] = {
 	SIXTEEN(0x00, NOEXEC(M)),

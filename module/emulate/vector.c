@@ -143,7 +143,7 @@ static int move_low(struct keel_emu *emu, bool merge)
 	if (insn->mod != 3)
 		return mem_store(emu, from, len);
 	if (merge)
-		ret = vec_get(emu, insn->vex ? insn->vex_vvvv : dst, buf, 16);
+		ret = vec_get(emu, insn->vex ? vex_reg(emu) : dst, buf, 16);
 	if (ret)
 		return ret;
 	memcpy(buf, from, len);
@@ -162,7 +162,7 @@ static int move_half(struct keel_emu *emu)
 		ret = vec_get(emu, insn->reg, buf, 16);
 		return ret ? ret : mem_store(emu, buf + half, 8);
 	}
-	ret = vec_get(emu, insn->vex ? insn->vex_vvvv : insn->reg, buf, 16);
+	ret = vec_get(emu, insn->vex ? vex_reg(emu) : insn->reg, buf, 16);
 	if (ret)
 		return ret;
 	if (insn->mod != 3) {

@@ -338,6 +338,11 @@ static const struct emu_case vector_cases[] = {
 	{ "movd mm1, [device], x87 exception pending", M64, "0f 6e 0b", "mf=1 bx=a000", "fault=10" },
 	{ "movd eax, mm1, x87 exception pending", M64, "0f 7e c8", "mf=1", "fault=10" },
 	{ "movq mm1, mm2, x87 exception pending", M64, "0f 6f ca", "mf=1", "fault=10" },
+	{ "vmovhps, 32-bit code: the fourth bit of vvvv is ignored", M32, "c4 e1 30 16 03",
+	  "bx=2000 m8:2000=a7a6a5a4a3a2a1a0",
+	  "x0=1011121314151617a0a1a2a3a4a5a6a700000000000000000000000000000000 sys=20" },
+	{ "vmovdqu, 32-bit code: but not where vvvv must be unused", M32, "c4 e1 3e 6f 03",
+	  "bx=2000", "fault=6" },
 };
 
 CASE_TABLE(vector_cases);
