@@ -29,6 +29,7 @@ struct keel_emul {
 	u8 pio_buf[KEEL_EMU_PIO_MAX];	/* ... which were read */
 	u8 pio_size;
 	bool pio_in;
+	bool halted;		/* the instruction was HLT */
 	bool tpr_dropped;	/* CR8 was lowered, and the client has the APIC */
 	int err;		/* -errno for the client, when a callback met one */
 };
@@ -466,8 +467,16 @@ static int op_system(struct keel_emu *emu, enum keel_emu_system what, u64 arg, u
 		return gp_if(emu, arg ? -EINVAL : keel_set_xcr0(vcpu, *result));
 	case KEEL_SYS_RDPMC:
 		return gp_if(emu, -EINVAL);
+	case KEEL_SYS_HLT:
+		to_emul(emu)->halted = true;
+		return KEEL_EMU_OK;
+	case KEEL_SYS_HYPERCALL:
+		*result = keel_hypercall(vcpu);
+		if (emu->mode != KEEL_EMU_PROT64)
+			*result = (u32)*result;
+		return KEEL_EMU_OK;
 	default:
-		return KEEL_EMU_UNHANDLEABLE;	/* HLT and hypercalls always exit themselves */
+		return KEEL_EMU_UNHANDLEABLE;
 	}
 }
 
@@ -589,6 +598,7 @@ static int finish(struct keel_vcpu *vcpu, int status)
 	switch (status) {
 	case KEEL_EMU_OK:
 		store_registers(vcpu);
+		vcpu->nr_emulated++;
 		keel_insn_done(vcpu);
 		if (emu->db_trap)
 			keel_inject_debug(vcpu, emu->db_trap);
@@ -596,6 +606,10 @@ static int finish(struct keel_vcpu *vcpu, int status)
 			e->tpr_dropped = false;
 			vcpu->run->exit_reason = KVM_EXIT_SET_TPR;
 			return KEEL_TO_USER;
+		}
+		if (e->halted) {
+			e->halted = false;
+			return keel_halt(vcpu);
 		}
 		return KEEL_RESUME;
 	case KEEL_EMU_FAULT:
@@ -651,6 +665,21 @@ int keel_emulate(struct keel_vcpu *vcpu)
 	if (status)
 		return finish(vcpu, status);
 	return finish(vcpu, keel_emu_execute(&e->emu));
+}
+
+/**
+ * keel_emul_deliver() - an interrupt or exception by the emulator, not by the CPU
+ * @vcpu: the vCPU, locked, outside the window
+ * @type: KEEL_EV_*
+ * @vector: its vector
+ * @has_error: an error code goes with it
+ * @error: the error code
+ *
+ * Return: KEEL_RESUME (delivered, or a fault queued), KEEL_TO_USER or -errno
+ */
+int keel_emul_deliver(struct keel_vcpu *vcpu, u8 type, u8 vector, bool has_error, u32 error)
+{
+	return keel_internal_error(vcpu, KVM_INTERNAL_ERROR_DELIVERY_EV, NULL, 0);
 }
 
 /**

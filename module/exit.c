@@ -109,6 +109,22 @@ int keel_exit_cpuid(struct keel_vcpu *vcpu)
 }
 
 /**
+ * keel_halt() - the vCPU has executed HLT
+ * @vcpu: the vCPU, locked
+ *
+ * Return: KEEL_RESUME (run.c sees mp_state), or KEEL_TO_USER without an in-kernel local APIC
+ */
+int keel_halt(struct keel_vcpu *vcpu)
+{
+	if (vcpu->apic) {
+		vcpu->mp_state = KVM_MP_STATE_HALTED;
+		return KEEL_RESUME;
+	}
+	vcpu->run->exit_reason = KVM_EXIT_HLT;
+	return KEEL_TO_USER;
+}
+
+/**
  * keel_exit_hlt() - HLT: stepped over; the thread sleeps, or the client decides
  * @vcpu: the vCPU, locked
  *
@@ -120,12 +136,7 @@ int keel_exit_hlt(struct keel_vcpu *vcpu)
 
 	if (err)
 		return no_length(vcpu, err);
-	if (vcpu->apic) {
-		vcpu->mp_state = KVM_MP_STATE_HALTED;
-		return KEEL_RESUME;
-	}
-	vcpu->run->exit_reason = KVM_EXIT_HLT;
-	return KEEL_TO_USER;
+	return keel_halt(vcpu);
 }
 
 /* An access that no row of the MSR table takes: to the client if it asked for it, else #GP. */
@@ -197,19 +208,29 @@ int keel_exit_xsetbv(struct keel_vcpu *vcpu)
 }
 
 /**
- * keel_exit_hypercall() - VMCALL or VMMCALL: result in RAX, stepped over
+ * keel_hypercall() - what a hypercall answers
  * @vcpu: the vCPU, locked
  *
  * No hypercall is offered yet: every number is unknown, and from user mode refused as KVM refuses it.
+ *
+ * Return: the result for RAX
+ */
+long keel_hypercall(struct keel_vcpu *vcpu)
+{
+	return keel_st(vcpu, KEEL_ST_SEG)->cpl ? -KVM_EPERM : -KVM_ENOSYS;
+}
+
+/**
+ * keel_exit_hypercall() - VMCALL or VMMCALL: result in RAX, stepped over
+ * @vcpu: the vCPU, locked
  *
  * Return: as keel_exit_skip()
  */
 int keel_exit_hypercall(struct keel_vcpu *vcpu)
 {
-	bool user = keel_st(vcpu, KEEL_ST_SEG)->cpl;
 	bool wide = long_mode64(vcpu);
+	long ret = keel_hypercall(vcpu);
 	int err = keel_skip_insn(vcpu);
-	long ret = user ? -KVM_EPERM : -KVM_ENOSYS;
 
 	if (err)
 		return no_length(vcpu, err);
@@ -374,8 +395,11 @@ int keel_exit_io(struct keel_vcpu *vcpu, u16 port, u8 size, bool in, bool string
  */
 int keel_exit_memory(struct keel_vcpu *vcpu, u64 gpa, u32 access)
 {
-	int r = keel_mmu_fault(vcpu, gpa, access);
+	int r;
 
+	if (unlikely(vcpu->vm->execution == KEEL_EXECUTION_TRAPPED))
+		return keel_interpret_trapped(vcpu);
+	r = keel_mmu_fault(vcpu, gpa, access);
 	if (r == KEEL_MMU_RETRY)
 		return KEEL_RESUME;
 	if (r != KEEL_MMU_EMULATE)

@@ -203,7 +203,12 @@ static void give(struct keel_vcpu *vcpu, u8 type, u8 vector, bool has_error, u32
 		.type = type, .vector = vector, .has_error = has_error, .error = error,
 	};
 
-	keel_ops->vcpu_inject(vcpu, &ev);
+	if (keel_delivers_softly(vcpu))
+		vcpu->soft_event = (struct keel_soft_event) {
+			.pending = true, .type = type, .vector = vector, .has_error = has_error, .error = error,
+		};
+	else
+		keel_ops->vcpu_inject(vcpu, &ev);
 }
 
 /**
@@ -319,6 +324,7 @@ int keel_inject_pending(struct keel_vcpu *vcpu)
 	if (vcpu->run->request_interrupt_window && !keel_irqchip_in_kernel(&vcpu->vm->irqchip) &&
 	    !ev->intr.injected)
 		windows |= KEEL_WIN_IRQ;
-	keel_ops->vcpu_want_window(vcpu, windows);
+	if (!keel_delivers_softly(vcpu))
+		keel_ops->vcpu_want_window(vcpu, windows);
 	return KEEL_RESUME;
 }

@@ -214,6 +214,14 @@ struct keel_hostregs {
 	bool dr_saved;
 };
 
+/* The event that the emulator is to deliver; as struct keel_event of ops.h. */
+struct keel_soft_event {
+	bool pending;
+	bool has_error;
+	u8 type, vector;
+	u32 error;
+};
+
 struct keel_fpu;
 struct keel_lapic;
 struct keel_emul;
@@ -267,6 +275,8 @@ struct keel_vcpu {
 	struct keel_pio pio;
 	struct keel_emul *emul;
 	u64 nr_exits;
+	u64 nr_emulated;		/* instructions that the emulator completed */
+	struct keel_soft_event soft_event;	/* interpret.c; not in a VM that runs directly */
 	u8 eoi_vector;			/* of KEEL_REQ_EOI_EXIT */
 
 	struct keel_lapic *apic;	/* NULL without an in-kernel local APIC */
@@ -300,6 +310,7 @@ struct keel_vm {
 	const char *dead;		/* first reason given to keel_vm_kill(), NULL: alive */
 	u64 disabled_exits;		/* KVM_CAP_X86_DISABLE_EXITS */
 	bool exit_on_emulation_error;
+	u8 execution;			/* KEEL_EXECUTION_*; constant once there is a vCPU */
 	bool exception_payload;		/* KVM_CAP_EXCEPTION_PAYLOAD is enabled */
 	bool triple_fault_event;	/* KVM_CAP_X86_TRIPLE_FAULT_EVENT is enabled */
 	void *hw;			/* the vendor's */
@@ -357,6 +368,8 @@ static inline bool keel_check_request(enum keel_req req, struct keel_vcpu *vcpu)
 /* exit.c: what the vendors call once they have decoded an exit */
 int keel_exit_cpuid(struct keel_vcpu *vcpu);
 int keel_exit_hlt(struct keel_vcpu *vcpu);
+int keel_halt(struct keel_vcpu *vcpu);
+long keel_hypercall(struct keel_vcpu *vcpu);
 int keel_exit_rdmsr(struct keel_vcpu *vcpu);
 int keel_exit_wrmsr(struct keel_vcpu *vcpu);
 int keel_exit_io(struct keel_vcpu *vcpu, u16 port, u8 size, bool in, bool string);
@@ -406,6 +419,16 @@ void keel_emul_destroy(struct keel_vcpu *vcpu);
 int keel_emulate(struct keel_vcpu *vcpu);
 int keel_emulate_again(struct keel_vcpu *vcpu);
 int keel_insn_length(struct keel_vcpu *vcpu);
+int keel_emul_deliver(struct keel_vcpu *vcpu, u8 type, u8 vector, bool has_error, u32 error);
+
+/* interpret.c */
+struct keel_execution;
+bool keel_delivers_softly(const struct keel_vcpu *vcpu);
+int keel_interpret(struct keel_vcpu *vcpu);
+int keel_interpret_event(struct keel_vcpu *vcpu, bool *delivered);
+int keel_interpret_trapped(struct keel_vcpu *vcpu);
+long keel_set_execution(struct keel_vm *vm, const struct keel_execution __user *uexec);
+long keel_get_execution(struct keel_vcpu *vcpu, struct keel_execution __user *uexec);
 
 /* inject.c */
 void keel_inject_exception(struct keel_vcpu *vcpu, u8 vector);

@@ -262,6 +262,8 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return keel_clock_ioctl(vm, cmd, uarg);
 	case KVM_SET_BOOT_CPU_ID:
 		return set_boot_cpu_id(vm, arg);
+	case KEEL_SET_EXECUTION:
+		return keel_set_execution(vm, uarg);
 	default:
 		return keel_irqchip_ioctl(vm, cmd, uarg);
 	}
