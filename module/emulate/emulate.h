@@ -175,6 +175,7 @@ enum keel_emu_system {
 	KEEL_SYS_MONITOR,	/* arg: linear address */
 	KEEL_SYS_MWAIT,		/* arg: EAX hints */
 	KEEL_SYS_HYPERCALL,	/* VMCALL, VMMCALL; arguments in emu->gpr, result goes to RAX */
+	KEEL_SYS_IRET,		/* an IRET has ended: NMIs are taken again. No failure */
 };
 
 struct keel_emu;
@@ -207,8 +208,8 @@ struct keel_emu;
  *	Rights have been checked. More than one only for REP INS.
  * @pio_out: the same for writing.
  * @get_seg: fill @seg. No failure.
- * @set_seg: load a segment register, checked and decoded by the emulator. CS: the caller derives
- *	the mode and CPL anew from it. No failure.
+ * @set_seg: load a segment register, checked and decoded by the emulator. With SS its DPL is the
+ *	new CPL. No failure.
  * @get_dtr: GDTR (@idt false) or IDTR base and limit. No failure.
  * @set_dtr: load it. No failure.
  * @get_cr: control register 0, 2, 3, 4 or 8. No failure.
@@ -274,13 +275,17 @@ struct keel_emu_fault {
  * @rip: in: address of the instruction; out: of the next one (unmoved while a REP goes on). Below
  *	4 GiB outside 64-bit mode.
  * @rflags: in and out
- * @mode: in; must agree with CS, CR0, EFER and @rflags
- * @cpl: in: 0 to 3 (0 in real mode, 3 in virtual-8086 mode)
+ * @mode: in; must agree with CS, CR0, EFER and @rflags. Out: as far transfers leave it; writes of
+ *	CR0 and EFER do not change it here
+ * @cpl: in and out: 0 to 3 (0 in real mode, 3 in virtual-8086 mode)
  * @insn: the decoded instruction: keel_decode() or keel_emu_fetch() fills it in
  * @fault: out, with KEEL_EMU_FAULT
  * @shadow: out: KEEL_SHADOW_* that this instruction starts; 0 with any other result
  * @db_trap: out, with KEEL_EMU_OK: DR6 bits of a debug trap (#DB) to raise after this
- *	instruction: BS (0x4000) if RFLAGS.TF was set
+ *	instruction: BS (0x4000) if RFLAGS.TF was set, BT (0x8000) by the T flag of a TSS, B0 to
+ *	B3 for data and I/O breakpoints (by the guest's DR7) that an access met
+ * @switched: out: a task switch has happened. With KEEL_EMU_FAULT, the registers are those of the new
+ *	task, in which the fault is to be delivered
  * @access_nr: number of the current access since the last commit, see struct keel_emu_ops
  */
 struct keel_emu {
@@ -296,12 +301,21 @@ struct keel_emu {
 	struct keel_emu_fault fault;
 	u32 shadow;
 	u64 db_trap;
+	bool switched;
 	unsigned int access_nr;
 
 	/* private: */
 	u64 next_rip;
 	u64 saved_gpr[KEEL_NR_GPRS];
 	u64 saved_rflags;
+	enum keel_emu_mode saved_mode;
+	u8 saved_cpl;
+	bool keep_rf;		/* RF was loaded, and stays */
+	bool no_trap;		/* no single-step trap after this */
+	bool trap_late;		/* the new TF decides about it */
+	u32 task_trap;
+	u32 watch;		/* DR7, if any breakpoint is enabled */
+	u32 watch_hits;
 	u8 buf[KEEL_EMU_PIO_MAX];
 };
 
@@ -326,12 +340,59 @@ int keel_emu_fetch(struct keel_emu *emu);
  * On anything else registers are those before the instruction, or before the current iteration of
  * a REP instruction; memory and devices were not written by that instruction or iteration, but for
  * the lower part of a write that crosses a page into a device, and for what a faulting PUSHA or
- * ENTER left below the stack pointer. Not emulated (KEEL_EMU_UNHANDLEABLE): far transfers, software
- * interrupts, IRET, SYSCALL and SYSENTER, x87, vector instructions that are no moves.
+ * ENTER left below the stack pointer; and but for emu->switched. Not emulated
+ * (KEEL_EMU_UNHANDLEABLE): x87, vector instructions that are no moves.
  *
  * Return: KEEL_EMU_OK, KEEL_EMU_FAULT, KEEL_EMU_IO or KEEL_EMU_UNHANDLEABLE.
  */
 int keel_emu_execute(struct keel_emu *emu);
+
+/* Types of event, as EVENTINJ and the VMX interruption information have them */
+#define KEEL_EMU_EV_INTR	0
+#define KEEL_EMU_EV_NMI		2
+#define KEEL_EMU_EV_EXCEPTION	3
+#define KEEL_EMU_EV_SOFT_INT	4	/* INT n */
+#define KEEL_EMU_EV_PRIV_EXC	5	/* INT1 */
+#define KEEL_EMU_EV_SOFT_EXC	6	/* INT3, INTO */
+
+/**
+ * struct keel_emu_event - an interrupt or exception
+ * @type: KEEL_EMU_EV_*
+ * @vector: 0 to 255
+ * @has_error: an error code is pushed (never set in real mode)
+ * @error: that code
+ */
+struct keel_emu_event {
+	u8 type;
+	u8 vector;
+	bool has_error;
+	u32 error;
+};
+
+int keel_emu_deliver(struct keel_emu *emu, const struct keel_emu_event *ev);
+
+/* Why a task switch: values of the VMX exit qualification (SDM vol 3 27.2.1) */
+enum keel_task_reason { KEEL_TASK_CALL, KEEL_TASK_IRET, KEEL_TASK_JMP, KEEL_TASK_GATE };
+
+/**
+ * struct keel_emu_task - a task switch
+ * @selector: of the new TSS
+ * @reason: enum keel_task_reason; KEEL_TASK_GATE: an event through a gate of the IDT
+ * @ext: 1 if no instruction of the program caused it (bit 0 of error codes)
+ * @has_error: the event has an error code, for the new task's stack
+ * @error: that code
+ */
+struct keel_emu_task {
+	u16 selector;
+	u8 reason;
+	u8 ext;
+	bool has_error;
+	u32 error;
+};
+
+int keel_emu_task_switch(struct keel_emu *emu, const struct keel_emu_task *task);
+
+bool keel_emu_code_breakpoint(struct keel_emu *emu);
 
 /* Fill in @emu->fault; the return value is KEEL_EMU_FAULT, for callbacks to return. */
 static inline int keel_emu_fault(struct keel_emu *emu, u8 vector, bool has_error, u32 error)

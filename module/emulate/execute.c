@@ -16,12 +16,16 @@ static void save(struct keel_emu *emu)
 {
 	memcpy(emu->saved_gpr, emu->gpr, sizeof(emu->gpr));
 	emu->saved_rflags = emu->rflags;
+	emu->saved_mode = emu->mode;
+	emu->saved_cpl = emu->cpl;
 }
 
 static void restore(struct keel_emu *emu)
 {
 	memcpy(emu->gpr, emu->saved_gpr, sizeof(emu->gpr));
 	emu->rflags = emu->saved_rflags;
+	emu->mode = emu->saved_mode;
+	emu->cpl = emu->saved_cpl;
 	emu->shadow = 0;
 	emu->db_trap = 0;
 }
@@ -119,6 +123,9 @@ static int lost_race(struct keel_emu *emu)
 {
 	restore(emu);
 	emu->next_rip = emu->rip;
+	emu->no_trap = true;
+	emu->keep_rf = true;
+	emu->watch_hits = 0;
 	return KEEL_EMU_OK;
 }
 
@@ -417,6 +424,10 @@ static int dispatch(struct keel_emu *emu)
 		return KEEL_EMU_OK;
 	case OP_PUSH ... OP_CALL_IND:
 		return keel_exec_flow(emu);
+	case OP_JMP_FAR ... OP_INTO:
+		return keel_exec_far(emu);
+	case OP_SYSCALL ... OP_SYSEXIT:
+		return keel_exec_syscall(emu);
 	case OP_MOVS ... OP_OUT:
 		return keel_exec_string(emu);
 	case OP_VMOV ... OP_VMOV_MMX:
@@ -434,15 +445,57 @@ static int dispatch(struct keel_emu *emu)
 	return KEEL_EMU_UNHANDLEABLE;
 }
 
-int keel_emu_execute(struct keel_emu *emu)
+/* The frame of anything that is all or nothing: an instruction, a delivery, a task switch. */
+void keel_emu_begin(struct keel_emu *emu)
 {
-	const struct keel_insn *insn = &emu->insn;
-	int ret;
+	u64 dr7 = emu->ops->get_dr(emu, 7);
 
 	save(emu);
 	emu->shadow = 0;
 	emu->db_trap = 0;
 	emu->access_nr = 0;
+	emu->switched = false;
+	emu->keep_rf = false;
+	emu->no_trap = false;
+	emu->trap_late = false;
+	emu->task_trap = 0;
+	emu->watch_hits = 0;
+	emu->watch = dr7 & DR7_ENABLES ? dr7 : 0;
+}
+
+/* TF as it was at the start counts, but SYSCALL and SYSRET trap by the flags that they load. */
+static u64 debug_traps(const struct keel_emu *emu)
+{
+	u64 flags = emu->trap_late ? emu->rflags : emu->saved_rflags;
+
+	if (emu->switched)
+		return emu->task_trap;
+	if (emu->shadow == KEEL_SHADOW_MOV_SS)
+		return 0;
+	return emu->watch_hits | ((flags & FL_TF) && !emu->no_trap ? DR6_BS : 0);
+}
+
+/* A fault after the switch point of a task switch is the new task's: nothing is undone. */
+int keel_emu_end(struct keel_emu *emu, int ret)
+{
+	if (ret && !(emu->switched && ret == KEEL_EMU_FAULT)) {
+		restore(emu);
+		return ret;
+	}
+	emu->db_trap = ret ? 0 : debug_traps(emu);
+	if (!emu->keep_rf)
+		emu->rflags &= ~FL_RF;
+	emu->rip = emu->next_rip;
+	keel_emu_commit(emu);
+	return ret;
+}
+
+int keel_emu_execute(struct keel_emu *emu)
+{
+	const struct keel_insn *insn = &emu->insn;
+	int ret;
+
+	keel_emu_begin(emu);
 	emu->next_rip = emu->rip + insn->length;
 	if (emu->mode != KEEL_EMU_PROT64)
 		emu->next_rip = (u32)emu->next_rip;
@@ -451,16 +504,9 @@ int keel_emu_execute(struct keel_emu *emu)
 		ret = fault_gp(emu, 0);
 	else
 		ret = dispatch(emu);
-	if (ret) {
-		restore(emu);
-		return ret;
-	}
-	if ((emu->saved_rflags & FL_TF) && emu->shadow != KEEL_SHADOW_MOV_SS)
-		emu->db_trap |= 0x4000;		/* DR6.BS */
-	emu->rflags &= ~FL_RF;
-	emu->rip = emu->next_rip;
-	keel_emu_commit(emu);
-	return KEEL_EMU_OK;
+	if (ret == EMU_LOST_RACE)
+		ret = lost_race(emu);
+	return keel_emu_end(emu, ret);
 }
 
 /* Bytes from CS:RIP that may be read at once: to the end of the page, segment or 15 bytes. */

@@ -153,36 +153,53 @@ static int exec_popa(struct keel_emu *emu)
 	return KEEL_EMU_OK;
 }
 
-/* Virtual-8086 mode with IOPL below 3: #GP, or the VME extensions, which we do not do. */
-static int vm86_flags_trap(struct keel_emu *emu)
+/*
+ * Virtual-8086 mode with IOPL below 3: *@vme with the VME extensions and 16-bit operands, where VIF
+ * takes the place of IF; else #GP (SDM vol 3 20.3).
+ */
+static int vm86_flags(struct keel_emu *emu, bool *vme)
 {
+	*vme = false;
 	if (emu->mode != KEEL_EMU_VM86 || iopl(emu) == 3)
 		return KEEL_EMU_OK;
-	if (emu->ops->get_cr(emu, 4) & CR4_VME)
-		return KEEL_EMU_UNHANDLEABLE;
-	return fault_gp(emu, 0);
+	if (emu->insn.op_size != 2 || !(emu->ops->get_cr(emu, 4) & CR4_VME))
+		return fault_gp(emu, 0);
+	*vme = true;
+	return KEEL_EMU_OK;
 }
 
 static int exec_pushf(struct keel_emu *emu)
 {
-	int ret = vm86_flags_trap(emu);
+	u64 image = emu->rflags & ~(FL_VM | FL_RF);
+	bool vme;
+	int ret = vm86_flags(emu, &vme);
 
 	if (ret)
 		return ret;
-	return keel_push(emu, emu->rflags & ~(FL_VM | FL_RF), emu->insn.op_size);
+	if (vme) {
+		image |= FL_IOPL;
+		image = image & FL_VIF ? image | FL_IF : image & ~FL_IF;
+	}
+	return keel_push(emu, image, emu->insn.op_size);
 }
 
 static int exec_popf(struct keel_emu *emu)
 {
 	u64 mask = FL_STATUS | FL_TF | FL_DF | FL_NT | FL_AC | FL_ID;
+	bool vme;
 	u64 val;
 	int ret;
 
-	ret = vm86_flags_trap(emu);
+	ret = vm86_flags(emu, &vme);
 	if (!ret)
 		ret = keel_pop(emu, &val, emu->insn.op_size);
 	if (ret)
 		return ret;
+	if (vme) {
+		if ((val & FL_TF) || ((val & FL_IF) && (emu->rflags & FL_VIP)))
+			return fault_gp(emu, 0);
+		flag_set(emu, FL_VIF, val & FL_IF);
+	}
 	if (emu->cpl == 0)
 		mask |= FL_IOPL;
 	if (emu->cpl <= iopl(emu))

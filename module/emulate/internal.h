@@ -34,6 +34,7 @@
 #define FL_VIF		0x00080000ULL
 #define FL_VIP		0x00100000ULL
 #define FL_ID		0x00200000ULL
+#define FL_ALL		0x003f7fd7ULL
 #define FL_STATUS	(FL_CF | FL_PF | FL_AF | FL_ZF | FL_SF | FL_OF)
 
 #define CR0_PE		0x00000001ULL
@@ -41,6 +42,7 @@
 #define CR0_EM		0x00000004ULL
 #define CR0_TS		0x00000008ULL
 #define CR0_AM		0x00040000ULL
+#define CR0_PG		0x80000000ULL
 #define CR4_VME		0x00000001ULL
 #define CR4_PVI		0x00000002ULL
 #define CR4_TSD		0x00000004ULL
@@ -51,6 +53,13 @@
 #define CR4_LA57	0x00001000ULL
 #define CR4_FSGSBASE	0x00010000ULL
 #define CR4_OSXSAVE	0x00040000ULL
+
+#define MSR_EFER	0xc0000080
+#define EFER_SCE	0x1
+#define EFER_LMA	0x400
+
+#define DR6_BS		0x4000
+#define DR7_ENABLES	0xff
 
 #define VEC_DE		0
 #define VEC_DB		1
@@ -67,6 +76,12 @@
 
 /* Between the emulator's files only: no alignment check (#AC) for this access */
 #define ACC_UNALIGNED	0x100
+
+/* Attempts at a delivery or task switch that loses races for descriptors */
+#define KEEL_EMU_RACES	16
+
+/* Private to the emulator: a locked access of a descriptor lost its race, begin again */
+#define EMU_LOST_RACE	(KEEL_EMU_TOO_LONG + 1)
 
 /* A located operand; @val holds its value where one is read. */
 struct operand {
@@ -170,11 +185,18 @@ static inline void flag_set(struct keel_emu *emu, u64 flag, bool on)
 	emu->rflags = on ? emu->rflags | flag : emu->rflags & ~flag;
 }
 
+/* breakpoint.c */
+void keel_watch_memory(struct keel_emu *emu, u64 la, unsigned int len, unsigned int acc);
+void keel_watch_port(struct keel_emu *emu, u16 port, unsigned int size);
+
 /* mem.c */
 bool keel_is_canonical(struct keel_emu *emu, u64 la);
 u64 keel_mem_ea(const struct keel_emu *emu);
 int keel_mem_linear(struct keel_emu *emu, unsigned int seg, u64 ea, unsigned int len,
 		    unsigned int acc, u64 *la);
+int keel_seg_linear(struct keel_emu *emu, const struct keel_emu_seg *s, unsigned int seg, u64 ea,
+		    unsigned int len, unsigned int acc, u64 *la);
+int keel_mem_aligned(struct keel_emu *emu, u64 la, unsigned int len, unsigned int acc);
 int keel_la_read(struct keel_emu *emu, u64 la, void *buf, unsigned int len, unsigned int acc);
 int keel_la_write(struct keel_emu *emu, u64 la, const void *buf, unsigned int len,
 		  unsigned int acc);
@@ -194,6 +216,8 @@ int keel_operand_locate(struct keel_emu *emu, unsigned int kind, struct operand 
 int keel_operand_read(struct keel_emu *emu, struct operand *opnd, unsigned int acc);
 int keel_operand_write(struct keel_emu *emu, struct operand *opnd);
 void keel_emu_commit(struct keel_emu *emu);
+void keel_emu_begin(struct keel_emu *emu);
+int keel_emu_end(struct keel_emu *emu, int ret);
 
 /* alu.c */
 bool keel_condition(u64 rflags, unsigned int code);
@@ -210,6 +234,13 @@ int keel_exec_bmi(struct keel_emu *emu);
 /* flow.c */
 int keel_branch(struct keel_emu *emu, u64 target, unsigned int size);
 int keel_exec_flow(struct keel_emu *emu);
+
+/* far.c, and through it iret.c and interrupt.c */
+int keel_exec_far(struct keel_emu *emu);
+
+/* syscall.c */
+bool keel_is_amd(struct keel_emu *emu);
+int keel_exec_syscall(struct keel_emu *emu);
 
 /* string.c */
 int keel_io_permitted(struct keel_emu *emu, u16 port, unsigned int size);

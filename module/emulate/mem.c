@@ -69,6 +69,45 @@ static bool misaligned(struct keel_emu *emu, u64 la, unsigned int len, unsigned 
 }
 
 /**
+ * keel_seg_linear() - segmentation alone: a logical address to a linear one
+ * @emu: context
+ * @s: the segment
+ * @seg: enum keel_sreg that it is in, or will be
+ * @ea: offset in the segment; below 4 GiB outside 64-bit mode
+ * @len: bytes that will be accessed
+ * @acc: KEEL_EMU_ACC_*
+ * @la: the linear address
+ *
+ * SDM vol 3 5.3 and 5.4.
+ *
+ * Return: KEEL_EMU_OK, or KEEL_EMU_FAULT with #GP or #SS.
+ */
+int keel_seg_linear(struct keel_emu *emu, const struct keel_emu_seg *s, unsigned int seg, u64 ea,
+		    unsigned int len, unsigned int acc, u64 *la)
+{
+	if (emu->mode == KEEL_EMU_PROT64) {
+		*la = ea;
+		if (seg == KEEL_FS || seg == KEEL_GS)
+			*la += s->base;
+		if (!keel_is_canonical(emu, *la) || !keel_is_canonical(emu, *la + len - 1))
+			return fault_segment(emu, seg);
+		return KEEL_EMU_OK;
+	}
+	if (mode_is_protected(emu) && (s->unusable || !type_allows(s, acc)))
+		return fault_segment(emu, seg);
+	if (!limit_allows(s, ea, len))
+		return fault_segment(emu, seg);
+	*la = (u32)(s->base + ea);
+	return KEEL_EMU_OK;
+}
+
+/* #AC, if an access of @len bytes at @la would raise it */
+int keel_mem_aligned(struct keel_emu *emu, u64 la, unsigned int len, unsigned int acc)
+{
+	return misaligned(emu, la, len, acc) ? keel_emu_fault(emu, VEC_AC, true, 0) : KEEL_EMU_OK;
+}
+
+/**
  * keel_mem_linear() - segmentation and alignment: a logical address to a linear one
  * @emu: context
  * @seg: enum keel_sreg
@@ -77,34 +116,18 @@ static bool misaligned(struct keel_emu *emu, u64 la, unsigned int len, unsigned 
  * @acc: KEEL_EMU_ACC_*, ACC_UNALIGNED
  * @la: the linear address
  *
- * SDM vol 3 5.3 and 5.4.
- *
  * Return: KEEL_EMU_OK, or KEEL_EMU_FAULT with #GP, #SS or #AC.
  */
 int keel_mem_linear(struct keel_emu *emu, unsigned int seg, u64 ea, unsigned int len,
 		    unsigned int acc, u64 *la)
 {
-	struct keel_emu_seg s;
+	struct keel_emu_seg s = {};
+	int ret;
 
-	if (emu->mode == KEEL_EMU_PROT64) {
-		*la = ea;
-		if (seg == KEEL_FS || seg == KEEL_GS) {
-			emu->ops->get_seg(emu, seg, &s);
-			*la += s.base;
-		}
-		if (!keel_is_canonical(emu, *la) || !keel_is_canonical(emu, *la + len - 1))
-			return fault_segment(emu, seg);
-	} else {
+	if (emu->mode != KEEL_EMU_PROT64 || seg == KEEL_FS || seg == KEEL_GS)
 		emu->ops->get_seg(emu, seg, &s);
-		if (mode_is_protected(emu) && (s.unusable || !type_allows(&s, acc)))
-			return fault_segment(emu, seg);
-		if (!limit_allows(&s, ea, len))
-			return fault_segment(emu, seg);
-		*la = (u32)(s.base + ea);
-	}
-	if (misaligned(emu, *la, len, acc))
-		return keel_emu_fault(emu, VEC_AC, true, 0);
-	return KEEL_EMU_OK;
+	ret = keel_seg_linear(emu, &s, seg, ea, len, acc, la);
+	return ret ? ret : keel_mem_aligned(emu, *la, len, acc);
 }
 
 /* Bytes of an access at @la that lie in its first page. */
@@ -115,9 +138,10 @@ static unsigned int first_part(u64 la, unsigned int len)
 	return len < room ? len : room;
 }
 
-static u64 wrap_linear(const struct keel_emu *emu, u64 la)
+/* @la lies @add bytes after an address that is valid in this mode, or in a descriptor table. */
+static u64 wrap_linear(const struct keel_emu *emu, u64 la, unsigned int add)
 {
-	return emu->mode == KEEL_EMU_PROT64 ? la : (u32)la;
+	return emu->mode == KEEL_EMU_PROT64 || la >> 32 ? la + add : (u32)(la + add);
 }
 
 /* KEEL_EMU_OK if all is RAM, KEEL_EMU_IO if permitted but partly a device. */
@@ -130,7 +154,7 @@ int keel_la_probe(struct keel_emu *emu, u64 la, unsigned int len, unsigned int a
 	ret = emu->ops->probe(emu, la, first, acc);
 	if ((ret && ret != KEEL_EMU_IO) || first == len)
 		return ret;
-	ret2 = emu->ops->probe(emu, wrap_linear(emu, la + first), len - first, acc);
+	ret2 = emu->ops->probe(emu, wrap_linear(emu, la, first), len - first, acc);
 	return ret2 ? ret2 : ret;
 }
 
@@ -153,11 +177,12 @@ int keel_la_read(struct keel_emu *emu, u64 la, void *buf, unsigned int len, unsi
 	ret = probe_if_split(emu, la, len, acc);
 	if (ret)
 		return ret;
+	keel_watch_memory(emu, la, len, acc);
 	ret = emu->ops->read(emu, la, buf, first, acc);
 	emu->access_nr++;
 	if (ret || first == len)
 		return ret;
-	ret = emu->ops->read(emu, wrap_linear(emu, la + first), buf + first, len - first, acc);
+	ret = emu->ops->read(emu, wrap_linear(emu, la, first), buf + first, len - first, acc);
 	emu->access_nr++;
 	return ret;
 }
@@ -171,11 +196,12 @@ int keel_la_write(struct keel_emu *emu, u64 la, const void *buf, unsigned int le
 	ret = probe_if_split(emu, la, len, acc);
 	if (ret)
 		return ret;
+	keel_watch_memory(emu, la, len, acc);
 	ret = emu->ops->write(emu, la, buf, first, acc);
 	emu->access_nr++;
 	if (ret || first == len)
 		return ret;
-	ret = emu->ops->write(emu, wrap_linear(emu, la + first), buf + first, len - first, acc);
+	ret = emu->ops->write(emu, wrap_linear(emu, la, first), buf + first, len - first, acc);
 	emu->access_nr++;
 	return ret;
 }
@@ -213,6 +239,7 @@ int keel_mem_cmpxchg(struct keel_emu *emu, unsigned int seg, u64 ea, void *old, 
 		return ret;
 	if (first_part(la, len) != len)
 		return keel_la_write(emu, la, new, len, KEEL_EMU_ACC_LOCK);
+	keel_watch_memory(emu, la, len, KEEL_EMU_ACC_WRITE);
 	ret = emu->ops->cmpxchg(emu, la, old, new, len);
 	emu->access_nr++;
 	return ret;

@@ -8,128 +8,10 @@
  *
  * SDM vol 3 chapters 3.4, 3.5, 5.6 to 5.10, 7.2; vol 2 (the instructions); APM vol 2 chapter 4.
  */
-#include "internal.h"
-
-#define MSR_EFER	0xc0000080
-#define EFER_LMA	0x400
-
-#define SEL_RPL(sel)	((sel) & 3)
-#define SEL_TI		0x4
-#define SEL_NULL(sel)	(!((sel) & ~3))
-
-#define TYPE_LDT	2
-#define TYPE_TSS16	1
-#define TYPE_TSS32	9
-#define TYPE_BUSY	2
-#define TYPE_ACCESSED	1
-
-/* A descriptor as found in memory, decoded; @la is where. */
-struct descriptor {
-	struct keel_emu_seg seg;
-	u64 la;
-	u32 attributes;		/* second doubleword */
-};
-
-static bool long_mode(struct keel_emu *emu)
-{
-	u64 efer = 0;
-
-	if (emu->mode == KEEL_EMU_PROT64)
-		return true;
-	return !emu->ops->get_msr(emu, MSR_EFER, &efer) && (efer & EFER_LMA);
-}
-
-/* Where the descriptor of @selector is; false if its table is too short or missing. */
-static bool descriptor_la(struct keel_emu *emu, u16 selector, unsigned int len, u64 *la)
-{
-	u32 offset = selector & ~7;
-	struct keel_emu_seg ldt;
-	u16 limit;
-
-	if (selector & SEL_TI) {
-		emu->ops->get_seg(emu, KEEL_LDTR, &ldt);
-		if (ldt.unusable || offset + len - 1 > ldt.limit)
-			return false;
-		*la = ldt.base + offset;
-	} else {
-		emu->ops->get_dtr(emu, false, la, &limit);
-		if (offset + len - 1 > limit)
-			return false;
-		*la += offset;
-	}
-	return true;
-}
-
-static void descriptor_decode(struct descriptor *d, u16 selector, const u32 *raw)
-{
-	u32 lo = raw[0], hi = raw[1];
-
-	d->attributes = hi;
-	d->seg = (struct keel_emu_seg) {
-		.selector = selector,
-		.base = lo >> 16 | (hi & 0xff) << 16 | (hi & 0xff000000),
-		.limit = (lo & 0xffff) | (hi & 0xf0000),
-		.type = (hi >> 8) & 0xf,
-		.s = (hi >> 12) & 1,
-		.dpl = (hi >> 13) & 3,
-		.present = (hi >> 15) & 1,
-		.avl = (hi >> 20) & 1,
-		.l = (hi >> 21) & 1,
-		.db = (hi >> 22) & 1,
-		.g = (hi >> 23) & 1,
-	};
-	if (d->seg.g)
-		d->seg.limit = d->seg.limit << 12 | 0xfff;
-}
-
-/* *@found is false if there is no such descriptor; that is no fault of itself. */
-static int descriptor_read(struct keel_emu *emu, u16 selector, struct descriptor *d, bool *found)
-{
-	u32 raw[2];
-	int ret;
-
-	*found = descriptor_la(emu, selector, 8, &d->la);
-	if (!*found)
-		return KEEL_EMU_OK;
-	ret = keel_la_read(emu, d->la, raw, 8, KEEL_EMU_ACC_SYSTEM);
-	if (!ret)
-		descriptor_decode(d, selector, raw);
-	return ret;
-}
-
-/* Set a bit of the type field, in memory and in the decoded copy. */
-static int descriptor_mark(struct keel_emu *emu, struct descriptor *d, u8 bit)
-{
-	u8 byte = (d->attributes >> 8) | bit;
-
-	if (d->seg.type & bit)
-		return KEEL_EMU_OK;
-	d->seg.type |= bit;
-	return keel_la_write(emu, d->la + 5, &byte, 1, KEEL_EMU_ACC_SYSTEM);
-}
-
-static bool is_code(const struct keel_emu_seg *seg)
-{
-	return seg->type & 8;
-}
-
-static bool is_conforming(const struct keel_emu_seg *seg)
-{
-	return (seg->type & 0xc) == 0xc;
-}
-
-static bool is_readable(const struct keel_emu_seg *seg)
-{
-	return !is_code(seg) || (seg->type & 2);
-}
-
-static bool is_writable(const struct keel_emu_seg *seg)
-{
-	return !is_code(seg) && (seg->type & 2);
-}
+#include "descriptor.h"
 
 /* Real and virtual-8086 mode: the base follows the selector. */
-static void load_real(struct keel_emu *emu, unsigned int sreg, u16 selector)
+void keel_load_real(struct keel_emu *emu, unsigned int sreg, u16 selector)
 {
 	struct keel_emu_seg seg;
 
@@ -159,12 +41,6 @@ static int load_null(struct keel_emu *emu, unsigned int sreg, u16 selector)
 	return KEEL_EMU_OK;
 }
 
-static bool stack_segment_ok(const struct keel_emu *emu, const struct keel_emu_seg *seg)
-{
-	return seg->s && is_writable(seg) && SEL_RPL(seg->selector) == emu->cpl &&
-	       seg->dpl == emu->cpl;
-}
-
 static bool data_segment_ok(const struct keel_emu *emu, const struct keel_emu_seg *seg)
 {
 	if (!seg->s || !is_readable(seg))
@@ -191,21 +67,21 @@ int keel_load_segment(struct keel_emu *emu, unsigned int sreg, u16 selector)
 	int ret;
 
 	if (!mode_is_protected(emu)) {
-		load_real(emu, sreg, selector);
+		keel_load_real(emu, sreg, selector);
 		return KEEL_EMU_OK;
 	}
 	if (SEL_NULL(selector))
 		return load_null(emu, sreg, selector);
-	ret = descriptor_read(emu, selector, &d, &found);
+	ret = keel_descriptor_read(emu, selector, &d, &found);
 	if (ret)
 		return ret;
 	if (!found)
 		return fault_gp(emu, error);
-	if (!(sreg == KEEL_SS ? stack_segment_ok(emu, &d.seg) : data_segment_ok(emu, &d.seg)))
+	if (!(sreg == KEEL_SS ? is_stack_of(&d.seg, emu->cpl) : data_segment_ok(emu, &d.seg)))
 		return fault_gp(emu, error);
 	if (!d.seg.present)
 		return fault_code(emu, sreg == KEEL_SS ? VEC_SS : VEC_NP, error);
-	ret = descriptor_mark(emu, &d, TYPE_ACCESSED);
+	ret = keel_descriptor_mark(emu, &d, TYPE_ACCESSED, true);
 	if (!ret)
 		emu->ops->set_seg(emu, sreg, &d.seg);
 	return ret;
@@ -214,7 +90,7 @@ int keel_load_segment(struct keel_emu *emu, unsigned int sreg, u16 selector)
 /* LLDT and LTR: in long mode the descriptor has 16 bytes */
 static int load_system(struct keel_emu *emu, unsigned int sreg, u16 selector)
 {
-	bool wide = long_mode(emu);
+	bool wide = keel_long_mode(emu);
 	u32 error = selector & ~3;
 	struct descriptor d;
 	u32 raw[4] = {};
@@ -229,12 +105,12 @@ static int load_system(struct keel_emu *emu, unsigned int sreg, u16 selector)
 		emu->ops->set_seg(emu, sreg, &null);
 		return KEEL_EMU_OK;
 	}
-	if ((selector & SEL_TI) || !descriptor_la(emu, selector, wide ? 16 : 8, &d.la))
+	if ((selector & SEL_TI) || !keel_descriptor_la(emu, selector, wide ? 16 : 8, &d.la))
 		return fault_gp(emu, error);
 	ret = keel_la_read(emu, d.la, raw, wide ? 16 : 8, KEEL_EMU_ACC_SYSTEM | ACC_UNALIGNED);
 	if (ret)
 		return ret;
-	descriptor_decode(&d, selector, raw);
+	keel_descriptor_decode(&d, selector, raw);
 	d.seg.base |= (u64)raw[2] << 32;
 	type = d.seg.type;
 	if (d.seg.s || (wide && (raw[3] & 0x1f00)))
@@ -247,7 +123,7 @@ static int load_system(struct keel_emu *emu, unsigned int sreg, u16 selector)
 	if (!keel_is_canonical(emu, d.seg.base))
 		return fault_gp(emu, error);
 	if (sreg == KEEL_TR) {
-		ret = descriptor_mark(emu, &d, TYPE_BUSY);
+		ret = keel_descriptor_mark(emu, &d, TYPE_BUSY, true);
 		if (ret)
 			return ret;
 	}
@@ -260,7 +136,7 @@ static bool system_type_visible(struct keel_emu *emu, u8 type, bool lsl)
 {
 	u16 mask = lsl ? 0x0a0e : 0x1a3e;	/* LDT, TSSs; LAR: call and task gates too */
 
-	if (long_mode(emu))
+	if (keel_long_mode(emu))
 		mask = lsl ? 0x0a04 : 0x1a04;
 	return (mask >> type) & 1;
 }
@@ -289,7 +165,7 @@ static int exec_look(struct keel_emu *emu)
 	if (ret)
 		return ret;
 	if (!SEL_NULL(src.val)) {
-		ret = descriptor_read(emu, src.val, &d, &ok);
+		ret = keel_descriptor_read(emu, src.val, &d, &ok);
 		if (ret)
 			return ret;
 	}
@@ -300,7 +176,7 @@ static int exec_look(struct keel_emu *emu)
 		ok = ok && (d.seg.s || system_type_visible(emu, d.seg.type, op == OP_LSL));
 		if (ok)
 			gpr_write(emu, insn->reg, insn->op_size,
-				  op == OP_LSL ? d.seg.limit : d.attributes & 0xffff00);
+				  op == OP_LSL ? d.seg.limit : d.hi & 0xffff00);
 		break;
 	case OP_VERR:
 		ok = ok && d.seg.s && is_readable(&d.seg);

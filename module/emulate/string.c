@@ -56,7 +56,10 @@ static unsigned int io_size(const struct keel_insn *insn)
 
 static int pio_in(struct keel_emu *emu, u16 port, void *buf, unsigned int size, unsigned int *count)
 {
-	int ret = emu->ops->pio_in(emu, port, buf, size, count);
+	int ret;
+
+	keel_watch_port(emu, port, size);
+	ret = emu->ops->pio_in(emu, port, buf, size, count);
 
 	emu->access_nr++;
 	return ret;
@@ -65,7 +68,10 @@ static int pio_in(struct keel_emu *emu, u16 port, void *buf, unsigned int size, 
 static int pio_out(struct keel_emu *emu, u16 port, const void *buf, unsigned int size,
 		   unsigned int *count)
 {
-	int ret = emu->ops->pio_out(emu, port, buf, size, count);
+	int ret;
+
+	keel_watch_port(emu, port, size);
+	ret = emu->ops->pio_out(emu, port, buf, size, count);
 
 	emu->access_nr++;
 	return ret;
@@ -174,7 +180,7 @@ static int port_batch(struct keel_emu *emu, unsigned int seg, u64 ea, unsigned i
 		n = max;
 	if (n > KEEL_EMU_PIO_MAX / size)
 		n = KEEL_EMU_PIO_MAX / size;
-	if (n > 1 && !(emu->rflags & (FL_DF | FL_TF)) && ea + n * size - 1 <=
+	if (n > 1 && !emu->watch && !(emu->rflags & (FL_DF | FL_TF)) && ea + n * size - 1 <=
 	    size_mask(emu->insn.addr_size)) {
 		struct keel_emu_fault fault = emu->fault;
 
@@ -257,7 +263,8 @@ int keel_exec_string(struct keel_emu *emu)
 		left = pointer(emu, KEEL_RCX);
 		if (!left)
 			return KEEL_EMU_OK;
-		if (done >= KEEL_EMU_REP_MAX || (done && (emu->saved_rflags & FL_TF)))
+		if (done >= KEEL_EMU_REP_MAX || emu->watch_hits ||
+		    (done && (emu->saved_rflags & FL_TF)))
 			break;
 		n = 1;
 		if (port) {

@@ -155,19 +155,23 @@ static void exec_cpuid(struct keel_emu *emu)
 	emu->gpr[KEEL_RDX] = regs[3];
 }
 
-/* Virtual interrupt flag (CR4.VME, CR4.PVI) is not done. */
+/* User mode without the I/O privilege gets VIF, with CR4.VME or CR4.PVI (SDM vol 3 20.3, 20.4). */
 static int exec_interrupt_flag(struct keel_emu *emu)
 {
 	u64 virtual_if = emu->mode == KEEL_EMU_VM86 ? CR4_VME : CR4_PVI;
+	bool sti = emu->insn.op->op == OP_STI;
 
 	if (emu->mode != KEEL_EMU_REAL && emu->cpl > iopl(emu)) {
-		if (emu->cpl == 3 && (emu->ops->get_cr(emu, 4) & virtual_if))
-			return KEEL_EMU_UNHANDLEABLE;
-		return fault_gp(emu, 0);
+		if (emu->cpl != 3 || !(emu->ops->get_cr(emu, 4) & virtual_if))
+			return fault_gp(emu, 0);
+		if (sti && (emu->rflags & FL_VIP))
+			return fault_gp(emu, 0);
+		flag_set(emu, FL_VIF, sti);
+		return KEEL_EMU_OK;
 	}
-	if (emu->insn.op->op == OP_STI && !(emu->rflags & FL_IF))
+	if (sti && !(emu->rflags & FL_IF))
 		emu->shadow = KEEL_SHADOW_STI;
-	flag_set(emu, FL_IF, emu->insn.op->op == OP_STI);
+	flag_set(emu, FL_IF, sti);
 	return KEEL_EMU_OK;
 }
 

@@ -426,7 +426,7 @@ const struct keel_op keel_ops_0f[256] = {
 	[0x03] = ROW(LSL, G, E16, M | F_PROT),
 	[0x05] = PLAIN(SYSCALL, 0),
 	[0x06] = PLAIN(CLTS, F_PRIV),
-	[0x07] = PLAIN(SYSRET, F_PRIV),
+	[0x07] = PLAIN(SYSRET, 0),
 	[0x08] = PLAIN(INVD, F_PRIV),
 	[0x09] = PLAIN(WBINVD, F_PRIV),
 	[0x0b] = PLAIN(UD, 0),
@@ -455,7 +455,7 @@ const struct keel_op keel_ops_0f[256] = {
 	[0x32] = PLAIN(RDMSR, F_PRIV),
 	[0x33] = PLAIN(RDPMC, 0),
 	[0x34] = PLAIN(SYSENTER, 0),
-	[0x35] = PLAIN(SYSEXIT, F_PRIV),
+	[0x35] = PLAIN(SYSEXIT, 0),
 	[0x37] = NOEXEC(0),			/* GETSEC */
 	SIXTEEN(0x40, ROW(CMOV, G, E, M)),
 	SIXTEEN(0x50, NOEXEC(M)),

@@ -6,16 +6,19 @@
  *
  * Before and after are words separated by blanks, numbers in hexadecimal:
  *	ax=.. cx= dx= bx= sp= bp= si= di= r8= .. r15= ip=	registers, all 64 bits
- *	fl=CPAZSOTIDNRK		flags: those named are set, others clear (K is AC, N is NT, R is RF)
- *	iopl=3 cpl=3
+ *	fl=CPAZSOTIDNRK		flags: those named are set, others clear (K is AC, N is NT, R is RF, f is
+ *				VIF, p is VIP, i is ID)
+ *	vm=1 iopl=3 cpl=3
  *	m1:addr=val m2: m4: m8:	memory at a linear address, little-endian; mb:addr=0011.. bytes
  *	fill:addr,len=val	a run of equal bytes
  *	cr0= .. cr8= dr0= .. dr7= xcr0= tsc= aux= efer= kgs=
+ *	star= lstar= cstar= sfmask= secs= sesp= seip=	MSRs of SYSCALL and SYSENTER
  *	ds.base= .limit= .type= .dpl= .sel= .db= .present= .unusable= (also es cs ss fs gs tr ldtr)
  *	gdt.base= gdt.limit= idt.base= idt.limit=
  *	x0=00112233.. mm0=..	vector registers, lowest byte first; bytes not given are kept
  *	lose=n			before: the next n locked accesses find memory changed
  *	mf=1			before: an x87 exception is pending
+ *	amd=1			before: CPUID says AMD
  * only after:
  *	fault=d or fault=d:0	vector and error code; cr2fault=addr for a page fault
  *	unhandled, invalid, unknown, toolong
@@ -23,6 +26,11 @@
  *	shadow=2 trap=4000 sys=bits arg=..
  *	runs=n			execute calls that returned KEEL_EMU_OK (default 1)
  *	len=n			instruction length
+ *	mode=n			the mode afterwards, by enum keel_emu_mode
+ *	switched=1		a task switch happened
+ *
+ * In place of instruction bytes there may be an event to deliver, "!type vector" or "!type
+ * vector:error", or a task switch, "!t reason selector" or "!t reason selector:error".
  */
 #ifndef CASES_H
 #define CASES_H
@@ -65,5 +73,11 @@ extern const struct emu_case_table segment_cases_table;
 extern const struct emu_case_table vector_cases_table;
 extern const struct emu_case_table device_cases_table;
 extern const struct emu_case_table bmi_cases_table;
+extern const struct emu_case_table far_cases_table;
+extern const struct emu_case_table iret_cases_table;
+extern const struct emu_case_table interrupt_cases_table;
+extern const struct emu_case_table syscall_cases_table;
+extern const struct emu_case_table task_cases_table;
+extern const struct emu_case_table debug_cases_table;
 
 #endif

@@ -17,6 +17,7 @@ struct trial {
 	unsigned int len;
 	struct keel_insn insn;
 	struct native_state start;
+	u64 operand_la;		/* linear address of the memory operand, if any */
 	u8 mem[SANDBOX_BYTES];
 };
 

@@ -55,7 +55,7 @@ static const struct {
 } excluded[] = {
 	{ OP_NOEXEC, OP_NOEXEC, "not executed by the emulator" },
 	{ OP_UD, OP_UD, "refused by decode" },
-	{ OP_JMP_FAR, OP_INTO, "far transfers and interrupts: the kernel's gates" },
+	{ OP_INT1, OP_INT3, "goes to the kernel" },
 	{ OP_SGDT, OP_SIDT, "UMIP: the kernel answers" },
 	{ OP_SLDT, OP_STR, "UMIP: the kernel answers" },
 	{ OP_SMSW, OP_SMSW, "UMIP: the kernel answers" },
@@ -130,16 +130,23 @@ const char *gen_excluded(const struct keel_op *row, const struct row_path *path)
 /*
  * Where CPUs differ: 66 with near branches in 64-bit mode, 66 with MOVSXD (2 or 4 bytes are read),
  * REP with LOOPE and LOOPNE (a reserved use, which overrides the condition on some), and REX.W with
- * LSS, LFS, LGS (ignored on some).
+ * LSS, LFS, LGS and far branches (ignored on some).
  */
 static bool vendor_specific(const struct keel_insn *insn)
 {
 	if (insn->op->op == OP_LOOP && (insn->prefixes & (KEEL_PFX_REP | KEEL_PFX_REPNE)))
 		return true;
-	if (insn->op->op == OP_LOAD_FAR_PTR && insn->op_size == 8)
+	if ((insn->op->op == OP_LOAD_FAR_PTR || insn->op->op == OP_JMP_FAR_IND ||
+	     insn->op->op == OP_CALL_FAR_IND) && insn->op_size == 8)
 		return true;
 	return (insn->prefixes & KEEL_PFX_OPSIZE) && insn->mode == M64 &&
 	       ((insn->op->flags & F_F64) || insn->op->src == O_E32);
+}
+
+/* The gates that Linux lets programs use, and the 32-bit system call. */
+static bool is_open_gate(u8 vector)
+{
+	return vector == 3 || vector == 4 || vector == 0x80;
 }
 
 /* What the trial's instruction excludes beyond its row. */
@@ -153,6 +160,8 @@ static bool comparable(const struct trial *t)
 	};
 
 	if (gen_excluded(insn->op, &path) || vendor_specific(insn))
+		return false;
+	if (insn->op->op == OP_INT && is_open_gate(insn->imm))
 		return false;
 	if (t->mode == M64 && !native_has_fsgsbase() &&
 	    (insn->seg == KEEL_FS || insn->seg == KEEL_GS))
@@ -378,6 +387,7 @@ static bool aim(struct trial *t)
 	     insn->op->op == OP_PREFETCH))
 		return true;
 	target = rnd_offset(t, insn->seg, 16);
+	t->operand_la = target + segment_base(t, insn->seg);
 	if (insn->op->flags & F_MOFFS) {
 		patch_disp(t, target);
 		return true;
@@ -401,6 +411,8 @@ static bool aim(struct trial *t)
 
 static bool uses_stack(const struct keel_insn *insn)
 {
+	if (insn->op->op >= OP_CALL_FAR && insn->op->op <= OP_IRET)
+		return true;
 	return (insn->op->op >= OP_PUSH && insn->op->op <= OP_LEAVE) ||
 	       insn->op->op == OP_CALL || insn->op->op == OP_CALL_IND || insn->op->op == OP_RET;
 }
@@ -435,6 +447,8 @@ static void aim_implied(struct trial *t)
 		gpr[KEEL_RBX] = with_noise(t, rnd_offset(t, insn->seg, 1), size);
 	if (uses_stack(insn))
 		gpr[KEEL_RSP] = with_noise(t, rnd_offset(t, KEEL_SS, 8), stack_bytes(t));
+	if (insn->op->op == OP_INTO)
+		t->start.rflags &= ~FL_OF;	/* else it is the kernel's */
 	if (insn->op->op == OP_ENTER || insn->op->op == OP_LEAVE)
 		gpr[KEEL_RBP] = with_noise(t, rnd_offset(t, KEEL_SS, 8), stack_bytes(t));
 	/* bit strings: mostly near */
@@ -457,6 +471,63 @@ static void aim_implied(struct trial *t)
 		gpr[insn->rm] = (s64)(gpr[insn->rm] << 17) >> 17;
 }
 
+static void plant_bytes(struct trial *t, u64 la, const void *bytes, unsigned int len)
+{
+	if (la >= SANDBOX_RAM && la + len <= SANDBOX_RO)
+		memcpy(t->mem + la - SANDBOX_RAM, bytes, len);
+}
+
+/* A code selector that works, mostly, with an offset of INT3 in it, mostly. */
+static u16 rnd_code(u64 *ip)
+{
+	static const u16 code[] = {
+		USER_CS, USER32_CS, LDT_SEL(LDT_CODE16), LDT_SEL(LDT_CODE32), LDT_SEL(LDT_EXECONLY),
+	};
+	u16 sel = rnd_below(4) ? code[rnd_below(5)] : rnd_any_selector();
+
+	*ip = (sel == LDT_SEL(LDT_CODE16) ? 0x8100 : CODE_PAGE + 0x100) + 16 * rnd_below(64);
+	if (!rnd_below(4))
+		*ip = (u32)rnd_value();
+	return sel;
+}
+
+/* What a far branch, a far return or IRET will read: words of the operand size */
+static void plant_far(struct trial *t)
+{
+	struct keel_insn *insn = &t->insn;
+	unsigned int size = insn->op_size, i;
+	u64 words[5], sp = t->start.gpr[KEEL_RSP] & size_mask(stack_bytes(t));
+	u64 la = sp + segment_base(t, KEEL_SS);
+	u16 sel = rnd_code(&words[0]);
+
+	/* In which of the two modes a far call or return to 64-bit code moves SP is the CPU's own. */
+	if (t->mode != M64 && (sel & ~3) == (USER_CS & ~3) && insn->op->op != OP_JMP_FAR &&
+	    insn->op->op != OP_JMP_FAR_IND && insn->op->op != OP_IRET)
+		sel = USER32_CS;
+	words[1] = sel;
+	words[2] = 0x202 | (rnd() & 0x200ed5);		/* never TF */
+	words[3] = rnd_offset(t, KEEL_SS, 8);
+	words[4] = rnd_below(4) ? USER_DS : rnd_any_selector();
+	switch (insn->op->op) {
+	case OP_JMP_FAR:
+	case OP_CALL_FAR:
+		memcpy(t->code + t->len - 2 - size, &words[0], size);
+		memcpy(t->code + t->len - 2, &sel, 2);
+		insn->imm = words[0] & size_mask(size);
+		insn->imm2 = sel;
+		break;
+	case OP_JMP_FAR_IND:
+	case OP_CALL_FAR_IND:
+		plant_bytes(t, t->operand_la, &words[0], size);
+		plant_bytes(t, t->operand_la + size, &sel, 2);
+		break;
+	default:
+		for (i = 0; i < 5; i++)
+			plant_bytes(t, la + i * size, &words[i], size);
+		break;
+	}
+}
+
 /* Wherever a branch may read its target, put addresses that are safe to go to; so for selectors. */
 static void plant(struct trial *t)
 {
@@ -477,6 +548,9 @@ static void plant(struct trial *t)
 		}
 		if (t->insn.op->op != OP_RET && t->insn.mod == 3 && t->insn.rm != KEEL_RSP)
 			t->start.gpr[t->insn.rm] = val;
+		break;
+	case OP_JMP_FAR ... OP_IRET:
+		plant_far(t);
 		break;
 	case OP_POPF:
 		for (i = 0; i < ram; i++)

@@ -136,6 +136,13 @@ static u64 op_get_cr(struct keel_emu *emu, unsigned int nr)
 	return nr == 0 ? 0x80050033 : 0x50620;	/* PG AM WP NE ET MP PE; OSXSAVE OSFXSR FSGSBASE */
 }
 
+/* No breakpoints. */
+static u64 op_get_dr(struct keel_emu *emu, unsigned int nr)
+{
+	(void)emu;
+	return nr == 7 ? 0x400 : 0;
+}
+
 static int op_get_msr(struct keel_emu *emu, u32 msr, u64 *val)
 {
 	unsigned int aux;
@@ -193,6 +200,7 @@ static int op_system(struct keel_emu *emu, enum keel_emu_system what, u64 arg, u
 
 	switch (what) {
 	case KEEL_SYS_PAUSE:
+	case KEEL_SYS_IRET:
 		return KEEL_EMU_OK;
 	case KEEL_SYS_XGETBV:
 		__cpuid_count(XGETBV_CPUID, 1, a, b, c, d);
@@ -217,6 +225,7 @@ static const struct keel_emu_ops side_ops = {
 	.set_seg = op_set_seg,
 	.get_dtr = op_get_dtr,
 	.get_cr = op_get_cr,
+	.get_dr = op_get_dr,
 	.get_msr = op_get_msr,
 	.set_msr = op_set_msr,
 	.cpuid = op_cpuid,

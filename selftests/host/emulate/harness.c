@@ -27,6 +27,7 @@ struct expect {
 	unsigned int runs;
 	unsigned int len;
 	bool ip_given;
+	bool switched;
 	const char *log;
 };
 
@@ -192,7 +193,7 @@ static int name_index(const char *word, const char *const *names, unsigned int n
 
 static bool parse_flags(struct keel_emu *emu, const char *s)
 {
-	static const char letters[] = "C.P.A.ZSTIDO..N.R.K";
+	static const char letters[] = "C.P.A.ZSTIDO..N.R.Kfpi";
 	u64 keep = 0x3000 | 0x20000;	/* IOPL, VM */
 	const char *p;
 
@@ -294,6 +295,8 @@ static bool parse_state(struct world *w, const char *word, const char *value)
 		w->dr[word[2] - '0'] = v;
 	else if (!strncmp(word, "iopl=", 5))
 		w->emu.rflags = (w->emu.rflags & ~0x3000ULL) | v << 12;
+	else if (!strncmp(word, "vm=", 3))
+		w->emu.rflags = (w->emu.rflags & ~0x20000ULL) | v << 17;
 	else if (!strncmp(word, "ip=", 3))
 		w->emu.rip = v;
 	else if (!strncmp(word, "xcr0=", 5))
@@ -306,6 +309,20 @@ static bool parse_state(struct world *w, const char *word, const char *value)
 		w->efer = v;
 	else if (!strncmp(word, "kgs=", 4))
 		w->kernel_gs_base = v;
+	else if (!strncmp(word, "star=", 5))
+		w->star = v;
+	else if (!strncmp(word, "lstar=", 6))
+		w->lstar = v;
+	else if (!strncmp(word, "cstar=", 6))
+		w->cstar = v;
+	else if (!strncmp(word, "sfmask=", 7))
+		w->sfmask = v;
+	else if (!strncmp(word, "secs=", 5))
+		w->sysenter_cs = v;
+	else if (!strncmp(word, "sesp=", 5))
+		w->sysenter_esp = v;
+	else if (!strncmp(word, "seip=", 5))
+		w->sysenter_eip = v;
 	else if (!strncmp(word, "gdt.base=", 9))
 		w->gdt_base = v;
 	else if (!strncmp(word, "gdt.limit=", 10))
@@ -341,6 +358,10 @@ static bool parse_before(struct world *w, const char *word, const char *value)
 		w->x87_pending = strtoul(value, NULL, 16);
 		return true;
 	}
+	if (!strncmp(word, "amd=", 4)) {
+		w->amd = true;
+		return true;
+	}
 	return parse_state(w, word, value);
 }
 
@@ -373,6 +394,12 @@ static bool parse_after(struct world *w, struct expect *e, const char *word, con
 		e->runs = v;
 	} else if (!strncmp(word, "len=", 4)) {
 		e->len = v;
+	} else if (!strncmp(word, "cpl=", 4)) {
+		w->emu.cpl = v;
+	} else if (!strncmp(word, "mode=", 5)) {
+		w->emu.mode = v;
+	} else if (!strncmp(word, "switched=", 9)) {
+		e->switched = v;
 	} else {
 		if (!strncmp(word, "ip=", 3))
 			e->ip_given = true;
@@ -439,6 +466,11 @@ static bool compare(const struct world *got, const struct world *want, u64 undef
 			 got->emu.rflags, want->emu.rflags, undef);
 		return false;
 	}
+	if (got->emu.mode != want->emu.mode || got->emu.cpl != want->emu.cpl) {
+		snprintf(why, size, "mode %u, CPL %u, expected %u, %u", got->emu.mode,
+			 got->emu.cpl, want->emu.mode, want->emu.cpl);
+		return false;
+	}
 	for (i = 0; i < WORLD_MEM; i++) {
 		if (got->mem[i] == want->mem[i])
 			continue;
@@ -449,9 +481,11 @@ static bool compare(const struct world *got, const struct world *want, u64 undef
 	for (i = 0; i < 8; i++) {
 		if (!memcmp(&got->seg[i], &want->seg[i], sizeof(got->seg[i])))
 			continue;
-		snprintf(why, size, "segment register %u: sel %x base %llx limit %x type %x",
+		snprintf(why, size, "segment register %u: sel %x base %llx limit %x type %x s %u "
+			 "dpl %u p %u l %u db %u g %u unusable %u",
 			 i, got->seg[i].selector, got->seg[i].base, got->seg[i].limit,
-			 got->seg[i].type);
+			 got->seg[i].type, got->seg[i].s, got->seg[i].dpl, got->seg[i].present,
+			 got->seg[i].l, got->seg[i].db, got->seg[i].g, got->seg[i].unusable);
 		return false;
 	}
 	if (memcmp(got->cr, want->cr, sizeof(got->cr)) ||
@@ -525,6 +559,10 @@ static bool check_expect(const struct world *w, const struct expect *e, int ret,
 			 emu->shadow, emu->db_trap, w->system_seen, w->system_arg);
 		return false;
 	}
+	if (emu->switched != e->switched) {
+		snprintf(why, size, "switched %u", emu->switched);
+		return false;
+	}
 	if (ret == KEEL_EMU_OK && runs != e->runs) {
 		snprintf(why, size, "%u calls, expected %u", runs, e->runs);
 		return false;
@@ -534,6 +572,26 @@ static bool check_expect(const struct world *w, const struct expect *e, int ret,
 		return false;
 	}
 	return true;
+}
+
+/* An event or task switch in place of an instruction; the format is in cases.h. */
+static int run_event(struct keel_emu *emu, const char *text)
+{
+	const char *colon = strchr(text, ':');
+	unsigned int kind, nr;
+
+	if (sscanf(text, "!t%x %x", &kind, &nr) == 2)
+		return keel_emu_task_switch(emu, &(struct keel_emu_task) {
+			.reason = kind, .selector = nr, .has_error = colon,
+			.error = colon ? strtoul(colon + 1, NULL, 16) : 0,
+			.ext = kind == KEEL_TASK_GATE,
+		});
+	if (sscanf(text, "!%x %x", &kind, &nr) != 2)
+		abort();
+	return keel_emu_deliver(emu, &(struct keel_emu_event) {
+		.type = kind, .vector = nr, .has_error = colon,
+		.error = colon ? strtoul(colon + 1, NULL, 16) : 0,
+	});
 }
 
 bool run_case(const struct emu_case *c, char *why, unsigned int size)
@@ -555,8 +613,16 @@ bool run_case(const struct emu_case *c, char *why, unsigned int size)
 		memcpy(got.mem + at, bytes, n);
 	want = got;
 
-	ret = keel_emu_fetch(&got.emu);
-	if (ret == KEEL_EMU_OK) {
+	if (*c->bytes == '!') {
+		runs = 1;
+		while ((ret = run_event(&got.emu, c->bytes)) == KEEL_EMU_IO)
+			world_complete_io(&got);
+		if (ret)
+			memset(got.done, 0, sizeof(got.done));
+	} else {
+		ret = keel_emu_fetch(&got.emu);
+	}
+	if (*c->bytes != '!' && ret == KEEL_EMU_OK) {
 		row_hit(got.emu.insn.op);
 		undef = undefined_flags(&got.emu.insn, got.emu.gpr);
 		if (got.emu.insn.length != n)

@@ -122,6 +122,9 @@ int main(int argc, char **argv)
 		&data_cases_table, &flow_cases_table, &string_cases_table,
 		&system_cases_table, &segment_cases_table, &vector_cases_table,
 		&device_cases_table, &bmi_cases_table,
+		&far_cases_table, &iret_cases_table,
+		&interrupt_cases_table, &syscall_cases_table, &task_cases_table,
+		&debug_cases_table,
 	};
 	const unsigned int nr = sizeof(tables) / sizeof(tables[0]);
 	unsigned int i, before;

@@ -269,8 +269,22 @@ static u64 *find_msr(struct world *w, u32 msr)
 	switch (msr) {
 	case 0x10:
 		return &w->tsc;
+	case 0x174:
+		return &w->sysenter_cs;
+	case 0x175:
+		return &w->sysenter_esp;
+	case 0x176:
+		return &w->sysenter_eip;
 	case 0xc0000080:
 		return &w->efer;
+	case 0xc0000081:
+		return &w->star;
+	case 0xc0000082:
+		return &w->lstar;
+	case 0xc0000083:
+		return &w->cstar;
+	case 0xc0000084:
+		return &w->sfmask;
 	case 0xc0000100:
 		return &w->seg[KEEL_FS].base;
 	case 0xc0000101:
@@ -303,10 +317,12 @@ static int set_msr(struct keel_emu *emu, u32 msr, u64 val)
 	return KEEL_EMU_OK;
 }
 
+/* Leaf 0 names the vendor, when a case wants one; else any answer that shows what was asked. */
 static void cpuid(struct keel_emu *emu, u32 regs[4])
 {
-	(void)emu;
-	regs[1] = regs[0] + 0x100;
+	struct world *w = to_world(emu);
+
+	regs[1] = w->amd && !regs[0] ? 0x68747541 : regs[0] + 0x100;
 	regs[3] = regs[2] + 0x200;
 	regs[0] = 0x11;
 	regs[2] = 0x22;

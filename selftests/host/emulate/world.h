@@ -42,6 +42,8 @@ struct world {
 	u16 gdt_limit, idt_limit;
 	u64 xcr0;
 	u64 tsc, tsc_aux, efer, kernel_gs_base;
+	u64 star, lstar, cstar, sfmask;
+	u64 sysenter_cs, sysenter_esp, sysenter_eip;
 	u8 vec[16][32];
 	u8 mm[8][8];
 
@@ -60,6 +62,7 @@ struct world {
 	u8 pending_data[KEEL_EMU_PIO_MAX];
 	unsigned int pending_count;
 
+	bool amd;		/* the vendor that CPUID names */
 	u32 system_seen;	/* bit a system() request */
 	u64 system_arg;
 	unsigned int lose_races;	/* this many cmpxchg calls find memory changed */
