@@ -467,6 +467,10 @@ static int op_system(struct keel_emu *emu, enum keel_emu_system what, u64 arg, u
 		return gp_if(emu, arg ? -EINVAL : keel_set_xcr0(vcpu, *result));
 	case KEEL_SYS_RDPMC:
 		return gp_if(emu, -EINVAL);
+	case KEEL_SYS_IRET:
+		vcpu->ev.nmi.masked = false;
+		keel_ops->vcpu_set_nmi_masked(vcpu, false);
+		return KEEL_EMU_OK;
 	case KEEL_SYS_HLT:
 		to_emul(emu)->halted = true;
 		return KEEL_EMU_OK;
@@ -583,12 +587,24 @@ static void drop_records(struct keel_emul *e)
 	e->pio_done = false;
 }
 
+/* The fault that the emulator found. */
+static void raise_fault(struct keel_vcpu *vcpu)
+{
+	const struct keel_emu_fault *fault = &vcpu->emul->emu.fault;
+
+	keel_inject_fault(vcpu, &(struct keel_fault) {
+		.vector = fault->vector,
+		.has_error = fault->has_error,
+		.error = fault->error,
+		.address = fault->cr2,
+	});
+}
+
 /* What keel_decode() or execute returned, as an exit handler's return value. */
 static int finish(struct keel_vcpu *vcpu, int status)
 {
 	struct keel_emul *e = vcpu->emul;
 	struct keel_emu *emu = &e->emu;
-	struct keel_fault fault;
 
 	if (status == KEEL_EMU_IO) {
 		store_iterations(vcpu);
@@ -614,13 +630,9 @@ static int finish(struct keel_vcpu *vcpu, int status)
 		return KEEL_RESUME;
 	case KEEL_EMU_FAULT:
 		store_iterations(vcpu);
-		fault = (struct keel_fault) {
-			.vector = emu->fault.vector,
-			.has_error = emu->fault.has_error,
-			.error = emu->fault.error,
-			.address = emu->fault.cr2,
-		};
-		keel_inject_fault(vcpu, &fault);
+		if (emu->switched)
+			store_registers(vcpu);
+		raise_fault(vcpu);
 		return KEEL_RESUME;
 	default:
 		if (e->err)
@@ -667,6 +679,18 @@ int keel_emulate(struct keel_vcpu *vcpu)
 	return finish(vcpu, keel_emu_execute(&e->emu));
 }
 
+static void event_done(struct keel_vcpu *vcpu, u8 type)
+{
+	struct keel_events *ev = &vcpu->ev;
+
+	if (type == KEEL_EV_EXCEPTION)
+		ev->exc.injected = false;
+	else if (type == KEEL_EV_NMI)
+		ev->nmi.injected = false;
+	else
+		ev->intr.injected = false;
+}
+
 /**
  * keel_emul_deliver() - an interrupt or exception by the emulator, not by the CPU
  * @vcpu: the vCPU, locked, outside the window
@@ -679,7 +703,35 @@ int keel_emulate(struct keel_vcpu *vcpu)
  */
 int keel_emul_deliver(struct keel_vcpu *vcpu, u8 type, u8 vector, bool has_error, u32 error)
 {
-	return keel_internal_error(vcpu, KVM_INTERNAL_ERROR_DELIVERY_EV, NULL, 0);
+	const struct keel_emu_event ev = {
+		.type = type, .vector = vector, .has_error = has_error, .error = error,
+	};
+	struct keel_emul *e = vcpu->emul;
+	int status;
+
+	e->err = 0;
+	drop_records(e);
+	load_registers(vcpu);
+	status = keel_emu_deliver(&e->emu, &ev);
+	drop_records(e);
+	switch (status) {
+	case KEEL_EMU_OK:
+		store_registers(vcpu);
+		event_done(vcpu, type);
+		return KEEL_RESUME;
+	case KEEL_EMU_FAULT:
+		if (e->emu.switched)
+			store_registers(vcpu);
+		/* A fault in the delivery of an exception makes a double fault of the two; an interrupt is lost. */
+		if (type != KEEL_EV_EXCEPTION)
+			event_done(vcpu, type);
+		raise_fault(vcpu);
+		return KEEL_RESUME;
+	default:
+		/* The tables or the stack in a device, as for a CPU that exits in a delivery. */
+		vcpu->complete = NULL;
+		return e->err ?: keel_internal_error(vcpu, KVM_INTERNAL_ERROR_DELIVERY_EV, NULL, 0);
+	}
 }
 
 /**

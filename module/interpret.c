@@ -74,14 +74,17 @@ int keel_interpret(struct keel_vcpu *vcpu)
 		r = keel_interpret_event(vcpu, &delivered);
 		if (r != KEEL_RESUME)
 			return r;
+		/* The outer loop tells the client. */
+		if (READ_ONCE(vcpu->run->request_interrupt_window) && keel_can_take_interrupt(vcpu) &&
+		    !keel_irqchip_in_kernel(&vcpu->vm->irqchip))
+			return KEEL_RESUME;
 		if (!delivered) {
 			vcpu->exit.nr_bytes = 0;
 			r = keel_emulate(vcpu);
 		}
 		if (r != KEEL_RESUME || vcpu->mp_state != KVM_MP_STATE_RUNNABLE || vcpu->step_exit)
 			return r;
-		if ((READ_ONCE(vcpu->requests) & ~BIT(KEEL_REQ_EVENT)) || keel_task_work_pending() ||
-		    READ_ONCE(vcpu->run->request_interrupt_window))
+		if ((READ_ONCE(vcpu->requests) & ~BIT(KEEL_REQ_EVENT)) || keel_task_work_pending())
 			return r;
 	}
 	cond_resched();

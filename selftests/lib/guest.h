@@ -80,6 +80,8 @@ struct guest {
 
 #define GUEST_IRQCHIP	1	/* in-kernel PIC, I/O APIC and local APIC */
 #define GUEST_PIT	2	/* in-kernel PIT as well */
+#define GUEST_INTERPRETED	4	/* run by the emulator alone (KEEL_SET_EXECUTION) */
+#define GUEST_TRAPPED		8	/* each instruction exits */
 #define GUEST_MEM_SIZE	0x400000UL
 
 struct guest_exc {

@@ -504,6 +504,10 @@ static void plant_far(struct trial *t)
 	if (t->mode != M64 && (sel & ~3) == (USER_CS & ~3) && insn->op->op != OP_JMP_FAR &&
 	    insn->op->op != OP_JMP_FAR_IND && insn->op->op != OP_IRET)
 		sel = USER32_CS;
+	/* So for the other direction, which only shows above 4 GiB. */
+	if (t->mode == M64 && t->start.gpr[KEEL_RSP] >> 32 && insn->op->op != OP_JMP_FAR_IND &&
+	    insn->op->op != OP_IRET)
+		sel = USER_CS;
 	words[1] = sel;
 	words[2] = 0x202 | (rnd() & 0x200ed5);		/* never TF */
 	words[3] = rnd_offset(t, KEEL_SS, 8);
