@@ -17,7 +17,8 @@ export KEEL_RUN_ARGS := $(value RUN_ARGS)
 export KEEL_MODARGS := $(value MODARGS)
 export KEEL_TEST := $(value TEST)
 export KEEL_HV := $(value HV)
-unexport CMD RUN_ARGS MODARGS TEST HV
+export KEEL_HOST := $(value HOST)
+unexport CMD RUN_ARGS MODARGS TEST HV HOST
 export DEPS
 handed_on := $(strip $(foreach name,V W C CC LD LLVM CFLAGS LDFLAGS, \
 	$(if $(filter command,$(origin $(name))),$(name)='$($(name))')))
@@ -161,6 +162,8 @@ help:
 #:   make run                a Linux guest on keel.ko, with a shell on its serial console
 #:   make run CMD='...'      runs the shell command there; its output and exit status are make's
 #:   make check              all tests; TEST='glob' picks some by name
+#:   make run HOST=vmx       VT-x in Bochs instead of AMD-V in QEMU; svm-nrip is AMD-V in Bochs
+#:   make check HOST=svm     the tests on one of the three only: svm, vmx or svm-nrip
 #:   make run HV=kvm, make check HV=kvm     the same on the kernel's own KVM
 #:   make deps               only installs what is missing for these
 #: The instruction emulator, on this machine (Documentation/emulator.rst):

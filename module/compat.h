@@ -11,8 +11,11 @@
 #include <linux/eventfd.h>
 #include <linux/hrtimer.h>
 #include <linux/mm.h>
+#include <linux/sched.h>
+#include <linux/sched/stat.h>
 #include <linux/smp.h>
 #include <linux/syscore_ops.h>
+#include <linux/wait.h>
 #include <linux/version.h>
 #include <asm/mce.h>
 #include <asm/msr.h>
@@ -114,6 +117,29 @@ static inline void keel_send_reschedule(int cpu)
 	smp_send_reschedule(cpu);
 }
 
+/* How long the thread has waited for a CPU in its life, in ns; kernels may not count that. */
+#ifdef CONFIG_SCHED_INFO
+static inline bool keel_run_delay_on(void)
+{
+	return sched_info_on();
+}
+
+static inline u64 keel_run_delay(void)
+{
+	return current->sched_info.run_delay;
+}
+#else
+static inline bool keel_run_delay_on(void)
+{
+	return false;
+}
+
+static inline u64 keel_run_delay(void)
+{
+	return 0;
+}
+#endif
+
 /* Lets signals end a wait for a page (userfaultfd); 6.1 has only fatal ones. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
 #define KEEL_FOLL_INTERRUPTIBLE	FOLL_INTERRUPTIBLE
@@ -146,6 +172,30 @@ static inline int keel_follow_pfn(struct vm_area_struct *vma, unsigned long addr
 	*pfn = pte_pfn(*ptep);
 	*writable = pte_write(*ptep);
 	pte_unmap_unlock(ptep, ptl);
+	return 0;
+#endif
+}
+
+/* Adds one to an eventfd's count; callable with interrupts off. */
+static inline void keel_eventfd_signal(struct eventfd_ctx *ctx)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)
+	eventfd_signal(ctx);
+#else
+	eventfd_signal(ctx, 1);
+#endif
+}
+
+/*
+ * In front of all other waiters, and those are not woken when the entry takes the event. Since 6.17 there can
+ * be one such entry only: then -EBUSY.
+ */
+static inline int keel_add_wait_queue_priority(struct wait_queue_head *queue, struct wait_queue_entry *entry)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 17, 0)
+	return add_wait_queue_priority_exclusive(queue, entry);
+#else
+	add_wait_queue_priority(queue, entry);
 	return 0;
 #endif
 }

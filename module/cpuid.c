@@ -145,7 +145,7 @@ static void leaf_compute(struct kvm_cpuid_entry2 *e)
 		e->edx = signature[2];
 		break;
 	case 0x40000001:
-		e->eax = tsc_khz ? BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_CLOCKSOURCE2) : 0;
+		e->eax = keel_pv_supported();
 		e->ebx = e->ecx = e->edx = 0;
 		break;
 	case 0x80000000:
@@ -303,6 +303,10 @@ static void bit_assign(u32 *reg, u32 bit, bool on)
 /* Puts into a copy of an entry what follows the guest's state. Callable with interrupts off. */
 static void entry_patch(struct keel_vcpu *vcpu, struct kvm_cpuid_entry2 *e)
 {
+	/* Who halts without an exit cannot be kicked. */
+	if (e->function == vcpu->pv.leaf && vcpu->pv.leaf &&
+	    (vcpu->vm->disabled_exits & KVM_X86_DISABLE_EXITS_HLT))
+		e->eax &= ~BIT(KVM_FEATURE_PV_UNHALT);
 	switch (e->function) {
 	case 1:
 		if (host_cr4_bits & X86_CR4_OSXSAVE)
@@ -593,6 +597,21 @@ static bool vendor_is_amd(const struct kvm_cpuid_entry2 *e)
 	return vendor_is(e, "AuthenticAMD") || vendor_is(e, "HygonGenuine");
 }
 
+/* The hypervisor leaves of KVM stand at one of 256 places (the kernel's Documentation/virt/kvm/x86/cpuid.rst). */
+static const struct kvm_cpuid_entry2 *pv_leaf(struct keel_vcpu *vcpu)
+{
+	const struct kvm_cpuid_entry2 *e;
+	u32 base;
+
+	for (base = 0x40000000; base < 0x40010000; base += 0x100) {
+		e = keel_cpuid_find(vcpu, base, 0);
+		if (e && e->ebx == VENDOR_WORD('K', 'V', 'M', 'K') &&
+		    e->ecx == VENDOR_WORD('V', 'M', 'K', 'V') && e->edx == VENDOR_WORD('M', 0, 0, 0))
+			return keel_cpuid_find(vcpu, base | KVM_CPUID_FEATURES, 0);
+	}
+	return NULL;
+}
+
 /**
  * keel_cpuid_refresh() - work out what the guest's CPUID means for the core
  * @vcpu: the vCPU, locked; its entries are set, or none are yet
@@ -622,6 +641,9 @@ void keel_cpuid_refresh(struct keel_vcpu *vcpu)
 	e = keel_cpuid_find(vcpu, 0, 0);
 	if (e && vendor_is_amd(e))
 		c->features |= KEEL_F_AMD;
+	e = pv_leaf(vcpu);
+	vcpu->pv.leaf = e ? e->function : 0;
+	vcpu->pv.features = e ? e->eax : 0;
 
 	c->cr4_valid = host_cr4_bits;
 	c->efer_valid = host_efer_bits;

@@ -31,6 +31,10 @@ struct keel_emul {
 	bool pio_in;
 	bool halted;		/* the instruction was HLT */
 	bool tpr_dropped;	/* CR8 was lowered, and the client has the APIC */
+	int (*again)(struct keel_vcpu *vcpu);	/* what an access for the client has interrupted */
+	struct keel_emu_event event;	/* delivery: the event ... */
+	struct keel_emu_task task;	/* ... or the task switch ... */
+	u8 insn_len;			/* ... that this instruction caused */
 	int err;		/* -errno for the client, when a callback met one */
 };
 
@@ -468,16 +472,16 @@ static int op_system(struct keel_emu *emu, enum keel_emu_system what, u64 arg, u
 	case KEEL_SYS_RDPMC:
 		return gp_if(emu, -EINVAL);
 	case KEEL_SYS_IRET:
-		vcpu->ev.nmi.masked = false;
-		keel_ops->vcpu_set_nmi_masked(vcpu, false);
+		if (vcpu->ev.nmi.masked) {
+			vcpu->ev.nmi.masked = false;
+			keel_ops->vcpu_set_nmi_masked(vcpu, false);
+		}
 		return KEEL_EMU_OK;
 	case KEEL_SYS_HLT:
 		to_emul(emu)->halted = true;
 		return KEEL_EMU_OK;
 	case KEEL_SYS_HYPERCALL:
-		*result = keel_hypercall(vcpu);
-		if (emu->mode != KEEL_EMU_PROT64)
-			*result = (u32)*result;
+		keel_hypercall(vcpu, emu->gpr, result);
 		return KEEL_EMU_OK;
 	default:
 		return KEEL_EMU_UNHANDLEABLE;
@@ -587,17 +591,17 @@ static void drop_records(struct keel_emul *e)
 	e->pio_done = false;
 }
 
-/* The fault that the emulator found. */
-static void raise_fault(struct keel_vcpu *vcpu)
+static void inject_fault(struct keel_vcpu *vcpu)
 {
-	const struct keel_emu_fault *fault = &vcpu->emul->emu.fault;
+	const struct keel_emu_fault *f = &vcpu->emul->emu.fault;
+	const struct keel_fault fault = {
+		.vector = f->vector,
+		.has_error = f->has_error,
+		.error = f->error,
+		.address = f->cr2,
+	};
 
-	keel_inject_fault(vcpu, &(struct keel_fault) {
-		.vector = fault->vector,
-		.has_error = fault->has_error,
-		.error = fault->error,
-		.address = fault->cr2,
-	});
+	keel_inject_fault(vcpu, &fault);
 }
 
 /* What keel_decode() or execute returned, as an exit handler's return value. */
@@ -625,14 +629,16 @@ static int finish(struct keel_vcpu *vcpu, int status)
 		}
 		if (e->halted) {
 			e->halted = false;
-			return keel_halt(vcpu);
+			return keel_halted(vcpu);
 		}
 		return KEEL_RESUME;
 	case KEEL_EMU_FAULT:
-		store_iterations(vcpu);
+		/* After a task switch the fault is the new task's. */
 		if (emu->switched)
 			store_registers(vcpu);
-		raise_fault(vcpu);
+		else
+			store_iterations(vcpu);
+		inject_fault(vcpu);
 		return KEEL_RESUME;
 	default:
 		if (e->err)
@@ -651,6 +657,11 @@ int keel_emulate_again(struct keel_vcpu *vcpu)
 {
 	vcpu->emul->err = 0;
 	load_registers(vcpu);
+	return vcpu->emul->again(vcpu);
+}
+
+static int execute(struct keel_vcpu *vcpu)
+{
 	return finish(vcpu, keel_emu_execute(&vcpu->emul->emu));
 }
 
@@ -676,24 +687,56 @@ int keel_emulate(struct keel_vcpu *vcpu)
 		status = keel_emu_fetch(&e->emu);
 	if (status)
 		return finish(vcpu, status);
-	return finish(vcpu, keel_emu_execute(&e->emu));
+	e->again = execute;
+	return execute(vcpu);
 }
 
-static void event_done(struct keel_vcpu *vcpu, u8 type)
+/* The same for an event: it is gone once it was delivered, or lost to a fault of its delivery. */
+static int finish_event(struct keel_vcpu *vcpu, int status)
 {
-	struct keel_events *ev = &vcpu->ev;
+	struct keel_emul *e = vcpu->emul;
 
-	if (type == KEEL_EV_EXCEPTION)
-		ev->exc.injected = false;
-	else if (type == KEEL_EV_NMI)
-		ev->nmi.injected = false;
-	else
-		ev->intr.injected = false;
+	if (status == KEEL_EMU_IO)
+		return KEEL_TO_USER;
+	drop_records(e);
+	switch (status) {
+	case KEEL_EMU_OK:
+		if (vcpu->ev.nmi.injected) {
+			vcpu->ev.nmi.masked = true;
+			keel_ops->vcpu_set_nmi_masked(vcpu, true);
+		}
+		keel_event_taken(vcpu);
+		store_registers(vcpu);
+		if (e->emu.db_trap)
+			keel_inject_debug(vcpu, e->emu.db_trap);
+		return KEEL_RESUME;
+	case KEEL_EMU_FAULT:
+		if (e->emu.switched) {
+			keel_event_taken(vcpu);
+			store_registers(vcpu);
+		}
+		/* An exception that is still there makes a double fault of it. */
+		vcpu->ev.intr.injected = false;
+		vcpu->ev.nmi.injected = false;
+		inject_fault(vcpu);
+		return KEEL_RESUME;
+	default:
+		if (e->err)
+			return e->err;
+		return keel_internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION, NULL, 0);
+	}
+}
+
+static int deliver(struct keel_vcpu *vcpu)
+{
+	struct keel_emul *e = vcpu->emul;
+
+	return finish_event(vcpu, keel_emu_deliver(&e->emu, &e->event));
 }
 
 /**
  * keel_emul_deliver() - an interrupt or exception by the emulator, not by the CPU
- * @vcpu: the vCPU, locked, outside the window
+ * @vcpu: the vCPU, locked, outside the window; the event is one of vcpu->ev that is "injected"
  * @type: KEEL_EV_*
  * @vector: its vector
  * @has_error: an error code goes with it
@@ -703,35 +746,60 @@ static void event_done(struct keel_vcpu *vcpu, u8 type)
  */
 int keel_emul_deliver(struct keel_vcpu *vcpu, u8 type, u8 vector, bool has_error, u32 error)
 {
-	const struct keel_emu_event ev = {
-		.type = type, .vector = vector, .has_error = has_error, .error = error,
-	};
 	struct keel_emul *e = vcpu->emul;
-	int status;
 
 	e->err = 0;
 	drop_records(e);
 	load_registers(vcpu);
-	status = keel_emu_deliver(&e->emu, &ev);
+	e->event = (struct keel_emu_event) {
+		.type = type, .vector = vector, .has_error = has_error, .error = error,
+	};
+	e->again = deliver;
+	return deliver(vcpu);
+}
+
+static int task_switch(struct keel_vcpu *vcpu)
+{
+	struct keel_emul *e = vcpu->emul;
+	int r;
+
+	e->emu.rip += e->insn_len;
+	r = keel_emu_task_switch(&e->emu, &e->task);
+	if (!r && e->task.reason == KEEL_TASK_IRET)
+		op_system(&e->emu, KEEL_SYS_IRET, 0, NULL);
+	if (!r && e->insn_len)
+		keel_insn_done(vcpu);
+	return finish_event(vcpu, r);
+}
+
+/**
+ * keel_emul_task_switch() - a task switch that the CPU has begun
+ * @vcpu: the vCPU, locked, outside the window
+ * @ts: what the vendor decoded
+ * @insn_len: bytes of the instruction that caused it, 0: none did
+ *
+ * Return: KEEL_RESUME (done, or a fault queued), KEEL_TO_USER or -errno
+ */
+int keel_emul_task_switch(struct keel_vcpu *vcpu, const struct keel_task_switch *ts, u8 insn_len)
+{
+	struct keel_emul *e = vcpu->emul;
+
+	e->err = 0;
 	drop_records(e);
-	switch (status) {
-	case KEEL_EMU_OK:
-		store_registers(vcpu);
-		event_done(vcpu, type);
-		return KEEL_RESUME;
-	case KEEL_EMU_FAULT:
-		if (e->emu.switched)
-			store_registers(vcpu);
-		/* A fault in the delivery of an exception makes a double fault of the two; an interrupt is lost. */
-		if (type != KEEL_EV_EXCEPTION)
-			event_done(vcpu, type);
-		raise_fault(vcpu);
-		return KEEL_RESUME;
-	default:
-		/* The tables or the stack in a device, as for a CPU that exits in a delivery. */
-		vcpu->complete = NULL;
-		return e->err ?: keel_internal_error(vcpu, KVM_INTERNAL_ERROR_DELIVERY_EV, NULL, 0);
-	}
+	load_registers(vcpu);
+	e->insn_len = insn_len;
+	e->task = (struct keel_emu_task) {
+		.selector = ts->selector,
+		.reason = ts->reason,
+		.ext = ts->reason == KEEL_TASK_GATE && !insn_len,
+		.check_gate = ts->reason == KEEL_TASK_GATE && insn_len &&
+			      ts->event_type != KEEL_EMU_EV_PRIV_EXC,
+		.vector = ts->vector,
+		.has_error = ts->has_error,
+		.error = ts->error,
+	};
+	e->again = task_switch;
+	return task_switch(vcpu);
 }
 
 /**

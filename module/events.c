@@ -62,6 +62,7 @@ long keel_events_get(struct keel_vcpu *vcpu, void *buf)
 	const struct keel_events *ev = &vcpu->ev;
 	struct kvm_vcpu_events *e = buf;
 
+	keel_lapic_has_init_sipi(vcpu);	/* takes NMIs that other CPUs have sent */
 	exception_get(vcpu, e);
 	e->interrupt.injected = ev->intr.injected && !ev->intr.soft;
 	e->interrupt.nr = ev->intr.nr;
@@ -150,6 +151,8 @@ long keel_mp_state_get(struct keel_vcpu *vcpu, void *buf)
 
 	keel_lapic_accept_events(vcpu);
 	mp->mp_state = vcpu->mp_state;
+	if (vcpu->mp_state == KVM_MP_STATE_HALTED && READ_ONCE(vcpu->pv.unhalted))
+		mp->mp_state = KVM_MP_STATE_RUNNABLE;	/* the kick is no state of its own */
 	return 0;
 }
 
@@ -189,8 +192,16 @@ long keel_client_interrupt(struct keel_vcpu *vcpu, void *buf)
 
 	if (irq->irq >= KVM_NR_INTERRUPTS)
 		return -EINVAL;
-	if (vcpu->vm->irqchip.mode != KEEL_IRQCHIP_NONE)
-		return -ENXIO;
+	if (vcpu->apic) {
+		/* All that can come from outside is an ExtINT, and it waits for LINT0 to take it. */
+		if (keel_irqchip_in_kernel(&vcpu->vm->irqchip))
+			return -ENXIO;
+		if (vcpu->ext_vector >= 0)
+			return -EEXIST;
+		vcpu->ext_vector = irq->irq;
+		keel_request(KEEL_REQ_EVENT, vcpu);
+		return 0;
+	}
 	vcpu->ev.intr.injected = true;
 	vcpu->ev.intr.soft = false;
 	vcpu->ev.intr.nr = irq->irq;

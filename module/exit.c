@@ -109,12 +109,12 @@ int keel_exit_cpuid(struct keel_vcpu *vcpu)
 }
 
 /**
- * keel_halt() - the vCPU has executed HLT
+ * keel_halted() - the vCPU has executed HLT
  * @vcpu: the vCPU, locked
  *
  * Return: KEEL_RESUME (run.c sees mp_state), or KEEL_TO_USER without an in-kernel local APIC
  */
-int keel_halt(struct keel_vcpu *vcpu)
+int keel_halted(struct keel_vcpu *vcpu)
 {
 	if (vcpu->apic) {
 		vcpu->mp_state = KVM_MP_STATE_HALTED;
@@ -136,7 +136,7 @@ int keel_exit_hlt(struct keel_vcpu *vcpu)
 
 	if (err)
 		return no_length(vcpu, err);
-	return keel_halt(vcpu);
+	return keel_halted(vcpu);
 }
 
 /* An access that no row of the MSR table takes: to the client if it asked for it, else #GP. */
@@ -208,16 +208,33 @@ int keel_exit_xsetbv(struct keel_vcpu *vcpu)
 }
 
 /**
- * keel_hypercall() - what a hypercall answers
+ * keel_hypercall() - what a hypercall does and answers
  * @vcpu: the vCPU, locked
+ * @gpr: its general registers
+ * @result: the result for RAX
  *
- * No hypercall is offered yet: every number is unknown, and from user mode refused as KVM refuses it.
- *
- * Return: the result for RAX
+ * Return: 0, or -EAGAIN inside the window
  */
-long keel_hypercall(struct keel_vcpu *vcpu)
+int keel_hypercall(struct keel_vcpu *vcpu, const u64 *gpr, u64 *result)
 {
-	return keel_st(vcpu, KEEL_ST_SEG)->cpl ? -KVM_EPERM : -KVM_ENOSYS;
+	bool user = keel_st(vcpu, KEEL_ST_SEG)->cpl;
+	struct keel_hypercall hc = {
+		.nr = gpr[KEEL_RAX],
+		.arg = { gpr[KEEL_RBX], gpr[KEEL_RCX], gpr[KEEL_RDX], gpr[KEEL_RSI] },
+		.wide = long_mode64(vcpu),
+		.ret = -KVM_EPERM,
+	};
+	int i;
+
+	if (!hc.wide) {
+		hc.nr = (u32)hc.nr;
+		for (i = 0; i < ARRAY_SIZE(hc.arg); i++)
+			hc.arg[i] = (u32)hc.arg[i];
+	}
+	if (!user && keel_pv_hypercall(vcpu, &hc))
+		return -EAGAIN;
+	*result = hc.wide ? (u64)hc.ret : (u32)hc.ret;
+	return 0;
 }
 
 /**
@@ -228,13 +245,15 @@ long keel_hypercall(struct keel_vcpu *vcpu)
  */
 int keel_exit_hypercall(struct keel_vcpu *vcpu)
 {
-	bool wide = long_mode64(vcpu);
-	long ret = keel_hypercall(vcpu);
-	int err = keel_skip_insn(vcpu);
+	int len = insn_length(vcpu);
+	u64 result;
 
-	if (err)
-		return no_length(vcpu, err);
-	vcpu->st.gpr[KEEL_RAX] = wide ? (u64)ret : (u32)ret;
+	if (len <= 0)
+		return no_length(vcpu, len);
+	if (keel_hypercall(vcpu, vcpu->st.gpr, &result))
+		return -EAGAIN;
+	vcpu->st.gpr[KEEL_RAX] = result;
+	step_over(vcpu, len);
 	return KEEL_RESUME;
 }
 
@@ -293,6 +312,55 @@ int keel_exit_debug(struct keel_vcpu *vcpu, u64 dr6, u8 vector)
 	run->debug.arch.dr6 = vector == X86_TRAP_DB ? dr6 | DR6_RESERVED : 0;
 	run->debug.arch.dr7 = vcpu->guest_debug & KVM_GUESTDBG_USE_HW_BP ? vcpu->debug_dr7 : st->dr7;
 	return KEEL_TO_USER;
+}
+
+/**
+ * keel_exit_exception() - an exception that exited instead of being delivered, #DB excepted
+ * @vcpu: the vCPU, locked
+ * @vector: X86_TRAP_*
+ * @error: its error code; #AC alone of those that exit has one
+ *
+ * Return: KEEL_RESUME or KEEL_TO_USER
+ */
+int keel_exit_exception(struct keel_vcpu *vcpu, u8 vector, u32 error)
+{
+	switch (vector) {
+	case X86_TRAP_BP:
+		return keel_exit_debug(vcpu, 0, X86_TRAP_BP);
+	case X86_TRAP_UD:
+		return keel_exit_ud(vcpu);
+	case X86_TRAP_AC:
+		keel_inject_exception_err(vcpu, X86_TRAP_AC, error);
+		return KEEL_RESUME;
+	case X86_TRAP_MC:
+		return KEEL_RESUME;	/* the host's: window_close() has handed it over */
+	default:
+		return keel_exit_kill(vcpu, "exception exit that nobody asked for", vector);
+	}
+}
+
+/**
+ * keel_exit_rdpmc() - RDPMC: no counter is offered, #GP(0)
+ * @vcpu: the vCPU, locked
+ *
+ * Return: KEEL_RESUME
+ */
+int keel_exit_rdpmc(struct keel_vcpu *vcpu)
+{
+	keel_inject_exception_err(vcpu, X86_TRAP_GP, 0);
+	return KEEL_RESUME;
+}
+
+/**
+ * keel_exit_undefined() - an instruction that no guest of Keel has: #UD
+ * @vcpu: the vCPU, locked
+ *
+ * Return: KEEL_RESUME
+ */
+int keel_exit_undefined(struct keel_vcpu *vcpu)
+{
+	keel_inject_exception(vcpu, X86_TRAP_UD);
+	return KEEL_RESUME;
 }
 
 static bool rip_unmoved(struct keel_vcpu *vcpu)
@@ -424,15 +492,29 @@ int keel_exit_emulate(struct keel_vcpu *vcpu)
 	return keel_emulate(vcpu);
 }
 
-/**
- * keel_exit_task_switch() - a hardware task switch, which the emulator does not do yet
- * @vcpu: the vCPU, locked
- *
- * Return: KEEL_TO_USER with KVM_INTERNAL_ERROR_EMULATION
- */
-int keel_exit_task_switch(struct keel_vcpu *vcpu)
+/* Did the program ask for the task switch? Then the old task goes on behind that instruction. */
+static bool task_switch_by_insn(const struct keel_task_switch *ts)
 {
-	return keel_internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION, NULL, 0);
+	return ts->reason != KEEL_TASK_GATE || keel_event_by_insn(ts->event_type, ts->vector);
+}
+
+/**
+ * keel_exit_task_switch() - a hardware task switch: by the emulator
+ * @vcpu: the vCPU, locked, outside the window
+ * @ts: what the vendor decoded
+ *
+ * Return: KEEL_RESUME, KEEL_TO_USER or -errno
+ */
+int keel_exit_task_switch(struct keel_vcpu *vcpu, const struct keel_task_switch *ts)
+{
+	int len = 0;
+
+	if (task_switch_by_insn(ts)) {
+		len = ts->insn_len ?: keel_insn_length(vcpu);
+		if (len <= 0)
+			return no_length(vcpu, len);
+	}
+	return keel_emul_task_switch(vcpu, ts, len);
 }
 
 /**
@@ -469,22 +551,49 @@ int keel_internal_error(struct keel_vcpu *vcpu, u32 suberror, const u64 *data, u
 	return KEEL_TO_USER;
 }
 
+/* The exit for an instruction that is not emulated, with its bytes if they can be had. */
+static int emulation_failure(struct keel_vcpu *vcpu)
+{
+	const struct keel_state *st = keel_st(vcpu, KEEL_ST_RIP | KEEL_ST_SEG);
+	struct kvm_run *run = vcpu->run;
+	u64 linear = st->rip;
+	struct keel_fault fault;
+	u8 bytes[15];
+	int n;
+
+	if (!long_mode64(vcpu))
+		linear = (u32)(linear + st->seg[KEEL_CS].base);
+	run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
+	run->emulation_failure.suberror = KVM_INTERNAL_ERROR_EMULATION;
+	run->emulation_failure.flags = 0;
+	run->emulation_failure.ndata = 1;
+	n = keel_gva_fetch(vcpu, linear, bytes, sizeof(bytes), &fault, vcpu->in_window);
+	if (n <= 0)
+		return KEEL_TO_USER;
+	run->emulation_failure.flags = KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES;
+	run->emulation_failure.ndata = 3;
+	run->emulation_failure.insn_size = n;
+	memset(run->emulation_failure.insn_bytes, 0x90, sizeof(bytes));
+	memcpy(run->emulation_failure.insn_bytes, bytes, n);
+	return KEEL_TO_USER;
+}
+
 /**
  * keel_exit_emulation_failed() - the instruction at RIP is beyond the emulator
  * @vcpu: the vCPU, locked
  *
- * User mode of the guest gets #UD: a program must not be able to stop its VM. In the kernel of the guest
- * the client learns of it.
+ * The guest gets #UD: a program must not be able to stop its VM. From the guest's kernel, the client
+ * learns of it as well; with KVM_CAP_EXIT_ON_EMULATION_FAILURE it learns of each, and nothing is
+ * raised.
  *
  * Return: KEEL_RESUME or KEEL_TO_USER
  */
 int keel_exit_emulation_failed(struct keel_vcpu *vcpu)
 {
-	if (keel_st(vcpu, KEEL_ST_SEG)->cpl && !vcpu->vm->exit_on_emulation_error) {
-		keel_inject_exception(vcpu, X86_TRAP_UD);
-		return KEEL_RESUME;
-	}
-	return keel_internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION, NULL, 0);
+	if (vcpu->vm->exit_on_emulation_error)
+		return emulation_failure(vcpu);
+	keel_inject_exception(vcpu, X86_TRAP_UD);
+	return keel_st(vcpu, KEEL_ST_SEG)->cpl ? KEEL_RESUME : emulation_failure(vcpu);
 }
 
 /**

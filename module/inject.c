@@ -121,15 +121,19 @@ void keel_inject_nmi(struct keel_vcpu *vcpu)
 /**
  * keel_requeue_event() - the last exit interrupted the delivery of an event: deliver it again
  * @vcpu: the vCPU, locked
- * @type: KEEL_EV_*
+ * @type: KEEL_EV_*, or another of the vendor's above these
  * @vector: its vector
  * @has_error: an error code goes with it
  * @error: the error code
+ *
+ * What an instruction raised is dropped: RIP has not moved, and the guest executes the instruction again.
  */
 void keel_requeue_event(struct keel_vcpu *vcpu, u8 type, u8 vector, bool has_error, u32 error)
 {
 	struct keel_events *ev = &vcpu->ev;
 
+	if (keel_event_by_insn(type, vector))
+		return;
 	keel_request(KEEL_REQ_EVENT, vcpu);
 	switch (type) {
 	case KEEL_EV_NMI:
@@ -146,17 +150,38 @@ void keel_requeue_event(struct keel_vcpu *vcpu, u8 type, u8 vector, bool has_err
 		return;
 	default:
 		ev->intr.injected = true;
-		ev->intr.soft = type == KEEL_EV_SOFT_INTR;
+		ev->intr.soft = false;
 		ev->intr.nr = vector;
 	}
 }
 
-static bool controller_interrupt(struct keel_vcpu *vcpu)
+/* The PIC, ours or the client's, has an interrupt, and this vCPU listens to it. */
+static bool ext_interrupt(struct keel_vcpu *vcpu)
 {
 	struct keel_vm *vm = vcpu->vm;
+	bool waits = keel_irqchip_in_kernel(&vm->irqchip) ? keel_pic_output(vm) : vcpu->ext_vector >= 0;
 
-	return (keel_irqchip_in_kernel(&vm->irqchip) && keel_pic_output(vm) && keel_lapic_takes_extint(vcpu)) ||
-	       keel_lapic_pending(vcpu) >= 0;
+	return waits && keel_lapic_takes_extint(vcpu);
+}
+
+static bool controller_interrupt(struct keel_vcpu *vcpu)
+{
+	return ext_interrupt(vcpu) || keel_lapic_pending(vcpu) >= 0;
+}
+
+/**
+ * keel_accepts_client_interrupt() - is there room for an interrupt of the client's controller?
+ * @vcpu: the vCPU, locked
+ *
+ * Return: true if KVM_INTERRUPT would not run into an earlier one, and LINT0 is open for it
+ */
+bool keel_accepts_client_interrupt(struct keel_vcpu *vcpu)
+{
+	if (keel_irqchip_in_kernel(&vcpu->vm->irqchip))
+		return false;
+	if (!vcpu->apic)
+		return !vcpu->ev.intr.injected;
+	return vcpu->ext_vector < 0 && keel_lapic_takes_extint(vcpu);
 }
 
 /**
@@ -175,11 +200,15 @@ bool keel_has_interrupt(struct keel_vcpu *vcpu)
 /* The vector of the highest interrupt, acknowledged at its controller; -1: gone meanwhile. */
 static int ack_interrupt(struct keel_vcpu *vcpu)
 {
-	struct keel_vm *vm = vcpu->vm;
 	int vector;
 
-	if (keel_irqchip_in_kernel(&vm->irqchip) && keel_lapic_takes_extint(vcpu) && keel_pic_output(vm))
-		return keel_pic_ack(vm);
+	if (ext_interrupt(vcpu)) {
+		if (keel_irqchip_in_kernel(&vcpu->vm->irqchip))
+			return keel_pic_ack(vcpu->vm);
+		vector = vcpu->ext_vector;
+		vcpu->ext_vector = -1;
+		return vector;
+	}
 	vector = keel_lapic_pending(vcpu);
 	if (vector >= 0)
 		keel_lapic_ack(vcpu, vector);
@@ -321,8 +350,7 @@ int keel_inject_pending(struct keel_vcpu *vcpu)
 		busy = false;
 	}
 	windows = inject_async(vcpu, busy);
-	if (vcpu->run->request_interrupt_window && !keel_irqchip_in_kernel(&vcpu->vm->irqchip) &&
-	    !ev->intr.injected)
+	if (vcpu->run->request_interrupt_window && keel_accepts_client_interrupt(vcpu))
 		windows |= KEEL_WIN_IRQ;
 	if (!keel_delivers_softly(vcpu))
 		keel_ops->vcpu_want_window(vcpu, windows);

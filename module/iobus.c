@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * In-kernel devices on the port and the memory bus: ranges, and the search for who takes an access.
+ * In-kernel devices on the port and the memory bus: ranges, and the search for who takes an access. Eventfds of
+ * single addresses (ioeventfd.c) come before them.
  *
  * Lists are changed under vm->slots_lock and read under vm->srcu; a range must outlive the grace period
  * that keel_io_unregister() waits for. Handlers run under vm->srcu (read side) and may run with interrupts off.
@@ -67,7 +68,7 @@ int keel_io_read(struct keel_vcpu *vcpu, enum keel_bus bus, u64 addr, unsigned i
 }
 
 /**
- * keel_io_write() - let an in-kernel device take a write
+ * keel_io_write() - let an eventfd or an in-kernel device take a write
  * @vcpu: the vCPU that writes
  * @bus: KEEL_PIO_BUS or KEEL_MMIO_BUS
  * @addr: port or guest physical address
@@ -83,6 +84,10 @@ int keel_io_write(struct keel_vcpu *vcpu, enum keel_bus bus, u64 addr, unsigned 
 	int idx, r = -EOPNOTSUPP;
 
 	idx = srcu_read_lock(&vm->srcu);
+	if (!keel_ioeventfd_write(vm, bus, addr, len, val)) {
+		srcu_read_unlock(&vm->srcu, idx);
+		return 0;
+	}
 	for_each_hit(range, vm, bus, addr, len)
 		if (range->ops->write && !range->ops->write(vcpu, range->ctx, addr, len, val)) {
 			r = 0;

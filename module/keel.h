@@ -32,8 +32,10 @@
 #include <asm/trapnr.h>
 
 #include "compat.h"
+#include "eventfd.h"
 #include "emulate/emulate.h"
 #include "mmu/mmu.h"
+#include "pv.h"
 #include "irqchip/irqchip.h"
 
 #define KEEL_MAX_VCPUS		256
@@ -43,7 +45,7 @@
 #define KEEL_DR7_FIXED		0x400
 #define KEEL_DR7_GD		BIT_ULL(13)
 
-#define KEEL_VCPU_MMAP_PAGES	2	/* kvm_run, PIO data */
+#define KEEL_VCPU_MMAP_PAGES	3	/* kvm_run, PIO data, the VM's ring of coalesced writes */
 
 /*
  * What an exit handler returns: KEEL_RESUME runs the guest again, KEEL_TO_USER ends KVM_RUN with the
@@ -191,6 +193,7 @@ enum keel_req {
 	KEEL_REQ_DEAD,		/* the VM was killed */
 	KEEL_REQ_EOI_EXIT,	/* an EOI must reach the client (split irqchip) */
 	KEEL_REQ_INIT_SIPI,	/* keel_lapic_accept_events(), which clears it, has work */
+	KEEL_REQ_STEAL,		/* write the guest's steal time */
 };
 
 /* An IN or OUT that the client completes; strings are emul.c's. */
@@ -220,6 +223,29 @@ struct keel_soft_event {
 	bool has_error;
 	u8 type, vector;
 	u32 error;
+};
+
+/**
+ * struct keel_task_switch - a hardware task switch that exits, as the vendor decoded it
+ * @selector: of the new task's TSS
+ * @reason: enum keel_task_reason
+ * @event_type: KEEL_TASK_GATE: KEEL_EMU_EV_*, what kind of event came through the gate
+ * @vector: KEEL_TASK_GATE: its vector
+ * @has_error: it has an error code, which the new task finds on its stack
+ * @error: that code
+ * @insn_len: bytes of the instruction that caused it; 0: unknown, or none did
+ *
+ * SVM: EXITINFO1, EXITINFO2 and EXITINTINFO (APM 2, 15.14.1). VMX: the exit qualification, the
+ * IDT-vectoring information and the instruction length (SDM 3C, 28.2.1 and 28.2.4).
+ */
+struct keel_task_switch {
+	u16 selector;
+	u8 reason;
+	u8 event_type;
+	u8 vector;
+	bool has_error;
+	u32 error;
+	u8 insn_len;
 };
 
 struct keel_fpu;
@@ -265,6 +291,7 @@ struct keel_vcpu {
 	u64 mce_banks[32 * 4];
 	u64 mtrr[32];			/* fixed, variable and default type: msr_mce.c knows the order */
 	u64 patch_level, power_ctl, arch_capabilities, hwcr, vm_cr, vm_hsave_pa, de_cfg;
+	bool own_tf;			/* an entry that single-steps: RFLAGS.TF was set by the guest */
 	bool step_exit;			/* an instruction ended that the client single-steps */
 	u32 guest_debug;		/* KVM_GUESTDBG_* */
 	u64 debug_dr[4], debug_dr7;	/* the client's breakpoints */
@@ -279,10 +306,15 @@ struct keel_vcpu {
 	struct keel_soft_event soft_event;	/* interpret.c; not in a VM that runs directly */
 	u8 eoi_vector;			/* of KEEL_REQ_EOI_EXIT */
 
+	int ext_vector;			/* split irqchip: ExtINT of the client's PIC, -1: none */
+
 	struct keel_lapic *apic;	/* NULL without an in-kernel local APIC */
 	u64 apic_base;			/* IA32_APIC_BASE; written by lapic.c, read by other CPUs */
 	u64 cr8;			/* only without an in-kernel local APIC */
 	struct keel_mmu_vcpu mmu;
+	struct keel_pv pv;
+	struct keel_sched sched;
+	struct keel_vcpu_stats stats;
 };
 
 /**
@@ -301,6 +333,9 @@ struct keel_vm {
 	int nr_created;			/* vCPUs that exist or are being made, under lock */
 	struct keel_irqchip irqchip;	/* PIC, I/O APIC, PIT and routes; see irqchip.h */
 	struct list_head io_ranges[2];	/* in-kernel PIO and MMIO ranges, srcu, iobus.c */
+	struct keel_irqfds irqfds;
+	struct keel_ioeventfds ioeventfds;
+	struct keel_coalesced coalesced;
 	u64 bsp_id;			/* vCPU id of the bootstrap processor */
 	u64 tss_addr, identity_addr;
 	u64 clock_offset;		/* ns from the host's boot time to the VM's clock */
@@ -308,7 +343,9 @@ struct keel_vm {
 	raw_spinlock_t tsc_lock;
 	u64 last_tsc_write, last_tsc_nsec, last_tsc_offset;	/* tsc_lock: matched TSC writes */
 	const char *dead;		/* first reason given to keel_vm_kill(), NULL: alive */
-	u64 disabled_exits;		/* KVM_CAP_X86_DISABLE_EXITS */
+	u64 disabled_exits;		/* KVM_CAP_X86_DISABLE_EXITS; set before the first vCPU */
+	s64 halt_poll_ns;		/* KVM_CAP_HALT_POLL; -1: the module's parameter */
+	int last_boosted;		/* index of the vCPU that was last yielded to */
 	bool exit_on_emulation_error;
 	u8 execution;			/* KEEL_EXECUTION_*; constant once there is a vCPU */
 	bool exception_payload;		/* KVM_CAP_EXCEPTION_PAYLOAD is enabled */
@@ -368,8 +405,8 @@ static inline bool keel_check_request(enum keel_req req, struct keel_vcpu *vcpu)
 /* exit.c: what the vendors call once they have decoded an exit */
 int keel_exit_cpuid(struct keel_vcpu *vcpu);
 int keel_exit_hlt(struct keel_vcpu *vcpu);
-int keel_halt(struct keel_vcpu *vcpu);
-long keel_hypercall(struct keel_vcpu *vcpu);
+int keel_halted(struct keel_vcpu *vcpu);
+int keel_hypercall(struct keel_vcpu *vcpu, const u64 *gpr, u64 *result);
 int keel_exit_rdmsr(struct keel_vcpu *vcpu);
 int keel_exit_wrmsr(struct keel_vcpu *vcpu);
 int keel_exit_io(struct keel_vcpu *vcpu, u16 port, u8 size, bool in, bool string);
@@ -378,8 +415,11 @@ int keel_exit_xsetbv(struct keel_vcpu *vcpu);
 int keel_exit_emulate(struct keel_vcpu *vcpu);
 int keel_exit_skip(struct keel_vcpu *vcpu);
 int keel_exit_ud(struct keel_vcpu *vcpu);
+int keel_exit_undefined(struct keel_vcpu *vcpu);
+int keel_exit_rdpmc(struct keel_vcpu *vcpu);
+int keel_exit_exception(struct keel_vcpu *vcpu, u8 vector, u32 error);
 int keel_exit_shutdown(struct keel_vcpu *vcpu);
-int keel_exit_task_switch(struct keel_vcpu *vcpu);
+int keel_exit_task_switch(struct keel_vcpu *vcpu, const struct keel_task_switch *ts);
 int keel_exit_memory(struct keel_vcpu *vcpu, u64 gpa, u32 access);
 int keel_exit_debug(struct keel_vcpu *vcpu, u64 dr6, u8 vector);
 int keel_exit_emulation_failed(struct keel_vcpu *vcpu);
@@ -420,6 +460,7 @@ int keel_emulate(struct keel_vcpu *vcpu);
 int keel_emulate_again(struct keel_vcpu *vcpu);
 int keel_insn_length(struct keel_vcpu *vcpu);
 int keel_emul_deliver(struct keel_vcpu *vcpu, u8 type, u8 vector, bool has_error, u32 error);
+int keel_emul_task_switch(struct keel_vcpu *vcpu, const struct keel_task_switch *ts, u8 insn_len);
 
 /* interpret.c */
 struct keel_execution;
@@ -440,6 +481,7 @@ void keel_inject_nmi(struct keel_vcpu *vcpu);
 void keel_requeue_event(struct keel_vcpu *vcpu, u8 type, u8 vector, bool has_error, u32 error);
 int keel_inject_pending(struct keel_vcpu *vcpu);
 bool keel_has_interrupt(struct keel_vcpu *vcpu);
+bool keel_accepts_client_interrupt(struct keel_vcpu *vcpu);
 bool keel_can_take_interrupt(struct keel_vcpu *vcpu);
 
 /* fpu.c */

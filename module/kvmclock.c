@@ -116,6 +116,8 @@ int keel_clock_stopped(struct keel_vcpu *vcpu)
 /* MSR_KVM_SYSTEM_TIME and _NEW: both name the same clock. */
 int msr_set_clock(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host)
 {
+	if (keel_pv_denied(vcpu, row->val))
+		return -ENOENT;
 	vcpu->clock_msr = val;
 	keel_request(KEEL_REQ_CLOCK, vcpu);
 	return 0;
@@ -127,6 +129,8 @@ int msr_set_clock(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u6
  */
 int msr_set_wall_clock(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host)
 {
+	if (keel_pv_denied(vcpu, row->val))
+		return -ENOENT;
 	vcpu->vm->wall_clock_msr = val;
 	if (!host)
 		keel_request(KEEL_REQ_WALL_CLOCK, vcpu);
@@ -135,6 +139,8 @@ int msr_set_wall_clock(struct keel_vcpu *vcpu, const struct msr_row *row, u32 ms
 
 int msr_get_wall_clock(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 *val, bool host)
 {
+	if (keel_pv_denied(vcpu, row->val))
+		return -ENOENT;
 	*val = vcpu->vm->wall_clock_msr;
 	return 0;
 }

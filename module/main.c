@@ -166,6 +166,13 @@ int keel_check_extension(struct keel_vm *vm, long cap)
 	case KVM_CAP_USER_NMI:
 	case KVM_CAP_IRQ_INJECT_STATUS:
 	case KVM_CAP_IRQ_ROUTING:
+	case KVM_CAP_IRQFD:
+	case KVM_CAP_IRQFD_RESAMPLE:
+	case KVM_CAP_IOEVENTFD:
+	case KVM_CAP_IOEVENTFD_NO_LENGTH:
+	case KVM_CAP_IOEVENTFD_ANY_LENGTH:
+	case KVM_CAP_COALESCED_PIO:
+	case KVM_CAP_SPLIT_IRQCHIP:
 	case KVM_CAP_SIGNAL_MSI:
 	case KVM_CAP_DESTROY_MEMORY_REGION_WORKS:
 	case KVM_CAP_JOIN_MEMORY_REGIONS_WORKS:
@@ -191,9 +198,18 @@ int keel_check_extension(struct keel_vm *vm, long cap)
 	case KVM_CAP_EXIT_ON_EMULATION_FAILURE:
 	case KVM_CAP_X86_ROBUST_SINGLESTEP:
 	case KVM_CAP_SET_GUEST_DEBUG:
+	case KVM_CAP_ENABLE_CAP:
+	case KVM_CAP_ENFORCE_PV_FEATURE_CPUID:
+	case KVM_CAP_HALT_POLL:
 		return 1;
+	case KVM_CAP_STEAL_TIME:
+		return keel_pv_has_steal_time();
+	case KVM_CAP_X86_DISABLE_EXITS:
+		return keel_disable_exits_supported();
 	case KVM_CAP_X2APIC_API:
 		return KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK;
+	case KVM_CAP_COALESCED_MMIO:
+		return KVM_COALESCED_MMIO_PAGE_OFFSET;
 	case KVM_CAP_MCE:
 		return KEEL_MCE_BANKS;
 	case KVM_CAP_NR_VCPUS:
@@ -312,11 +328,14 @@ static int __init keel_init(void)
 	r = keel_msr_module_init();
 	if (r)
 		goto fail_hw;
+	r = keel_irqfd_module_init();
+	if (r)
+		goto fail_hw;
 	keel_cpuid_module_init();
 	keel_run_module_init();
 	r = hooks_init();
 	if (r)
-		goto fail_hw;
+		goto fail_irqfd;
 	r = misc_register(&keel_dev);
 	if (r)
 		goto fail_hooks;
@@ -328,6 +347,8 @@ static int __init keel_init(void)
 
 fail_hooks:
 	hooks_exit();
+fail_irqfd:
+	keel_irqfd_module_exit();
 fail_hw:
 	keel_ops->hw_exit();
 	return r;
@@ -339,6 +360,7 @@ static void __exit keel_exit(void)
 		misc_deregister(&kvm_dev);
 	misc_deregister(&keel_dev);
 	hooks_exit();
+	keel_irqfd_module_exit();
 	keel_ops->hw_exit();
 }
 

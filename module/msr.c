@@ -354,9 +354,10 @@ static const struct msr_row rows[] = {
 	/* P5 machine check address and type, read by old kernels */
 	{ RANGE(MSR_IA32_P5_MC_ADDR, MSR_IA32_P5_MC_TYPE), CONST(0) },
 	{ ONE(MSR_IA32_TSC), LISTED, .get = get_tsc, .set = set_tsc },
-	{ ONE(MSR_KVM_WALL_CLOCK), LISTED, .get = msr_get_wall_clock, .set = msr_set_wall_clock },
-	{ ONE(MSR_KVM_SYSTEM_TIME), LISTED, .get = get_field, .set = msr_set_clock,
-	  FIELD(clock_msr) },
+	{ ONE(MSR_KVM_WALL_CLOCK), LISTED, .get = msr_get_wall_clock, .set = msr_set_wall_clock,
+	  .val = KVM_FEATURE_CLOCKSOURCE },
+	{ ONE(MSR_KVM_SYSTEM_TIME), LISTED, .get = msr_get_pv, .set = msr_set_clock, FIELD(clock_msr),
+	  .val = KVM_FEATURE_CLOCKSOURCE },
 	{ ONE(MSR_IA32_PLATFORM_ID), CONST(0) },
 	{ ONE(MSR_IA32_APICBASE), .get = get_apic_base, .set = set_apic_base },
 	{ ONE(MSR_IA32_EBL_CR_POWERON), CONST(0) },
@@ -429,9 +430,15 @@ static const struct msr_row rows[] = {
 	/* no XSAVES bit in CPUID: only the client sees it */
 	{ ONE(MSR_IA32_XSS), .get = get_host_zero, .set = set_zero_host },
 	{ ONE(MSR_KVM_WALL_CLOCK_NEW), LISTED, .get = msr_get_wall_clock,
-	  .set = msr_set_wall_clock },
-	{ ONE(MSR_KVM_SYSTEM_TIME_NEW), LISTED, .get = get_field, .set = msr_set_clock,
-	  FIELD(clock_msr) },
+	  .set = msr_set_wall_clock, .val = KVM_FEATURE_CLOCKSOURCE2 },
+	{ ONE(MSR_KVM_SYSTEM_TIME_NEW), LISTED, .get = msr_get_pv, .set = msr_set_clock,
+	  FIELD(clock_msr), .val = KVM_FEATURE_CLOCKSOURCE2 },
+	{ ONE(MSR_KVM_STEAL_TIME), LISTED, .get = msr_get_pv, .set = msr_set_steal_time,
+	  FIELD(pv.steal_msr), .val = KVM_FEATURE_STEAL_TIME },
+	{ ONE(MSR_KVM_PV_EOI_EN), LISTED, .get = msr_get_pv, .set = msr_set_pv_eoi,
+	  FIELD(pv.eoi_msr), .val = KVM_FEATURE_PV_EOI },
+	{ ONE(MSR_KVM_POLL_CONTROL), LISTED, .get = msr_get_pv, .set = msr_set_poll_control,
+	  FIELD(pv.poll_control), .val = KVM_FEATURE_POLL_CONTROL },
 	{ ONE(MSR_EFER), .get = get_field, .set = set_efer, STATE(CR, efer) },
 	{ ONE(MSR_STAR), LISTED, .get = get_field, .set = set_field, STATE(MSR, star) },
 	{ ONE(MSR_LSTAR), LISTED, .get = get_field, .set = set_canonical, STATE(MSR, lstar) },
@@ -563,6 +570,7 @@ void keel_msr_reset(struct keel_vcpu *vcpu, bool init)
 
 	vcpu->st.spec_ctrl = 0;
 	vcpu->clock_msr = 0;
+	keel_pv_reset(vcpu, init);
 	if (init)
 		return;
 	st = keel_st_mod(vcpu, KEEL_ST_MSR);

@@ -48,7 +48,13 @@ int msr_get_mtrr(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64
 int msr_set_mtrr(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host);
 int msr_set_pat(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host);
 
-/* kvmclock.c */
+/* pv.c; @val of the row is KVM_FEATURE_* */
+int msr_get_pv(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 *val, bool host);
+int msr_set_pv_eoi(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host);
+int msr_set_steal_time(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host);
+int msr_set_poll_control(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host);
+
+/* kvmclock.c; the same */
 int msr_set_clock(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host);
 int msr_set_wall_clock(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val,
 		       bool host);

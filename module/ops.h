@@ -115,6 +115,42 @@ struct keel_ops {
 	void (*vcpu_dump)(struct keel_vcpu *vcpu);
 };
 
+/* Did an instruction raise the event (INT n, INT1, INT3, INTO)? SVM has no type of its own for the last two. */
+static inline bool keel_event_by_insn(u8 type, u8 vector)
+{
+	return type >= KEEL_EV_SOFT_INTR ||
+	       (type == KEEL_EV_EXCEPTION && (vector == X86_TRAP_BP || vector == X86_TRAP_OF));
+}
+
+/* An entry has taken the event that it was given; what an exit interrupted goes to keel_requeue_event(). */
+static inline void keel_event_taken(struct keel_vcpu *vcpu)
+{
+	vcpu->ev.exc.injected = false;
+	vcpu->ev.intr.injected = false;
+	vcpu->ev.nmi.injected = false;
+}
+
+/* RFLAGS for an entry: one that steps has TF set, and keel_step_end() knows whether it was the guest's own. */
+static inline u64 keel_step_begin(struct keel_vcpu *vcpu, bool step)
+{
+	vcpu->own_tf = vcpu->st.rflags & X86_EFLAGS_TF;
+	return vcpu->st.rflags | (step ? X86_EFLAGS_TF : 0);
+}
+
+static inline void keel_step_end(struct keel_vcpu *vcpu, bool step)
+{
+	if (unlikely(step) && !vcpu->own_tf)
+		vcpu->st.rflags &= ~(u64)X86_EFLAGS_TF;
+}
+
+/* Shall INT3 exit, for a client that has set software breakpoints? */
+static inline bool keel_bp_exits(const struct keel_vcpu *vcpu)
+{
+	u32 both = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP;
+
+	return (vcpu->guest_debug & both) == both;
+}
+
 extern const struct keel_ops *keel_ops;		/* main.c; set once at load */
 extern const struct keel_ops svm_ops, vmx_ops;
 

@@ -356,10 +356,14 @@ static long set_mce(struct keel_vcpu *vcpu, void *buf)
 	return keel_set_mce(vcpu, buf);
 }
 
-/* No capability of a vCPU can be enabled yet. */
 static long enable_cap(struct keel_vcpu *vcpu, void *buf)
 {
-	return -EINVAL;
+	const struct kvm_enable_cap *cap = buf;
+
+	if (cap->flags || cap->cap != KVM_CAP_ENFORCE_PV_FEATURE_CPUID)
+		return -EINVAL;
+	keel_pv_set_enforce(vcpu, cap->args[0]);
+	return 0;
 }
 
 #define XSAVE_SIZE	(~0u)	/* keel_fpu_size(), known at load */

@@ -6,7 +6,7 @@
  *	  run_loop()		outer loop, interruptible: window or sleep, signals, scheduling
  *	    run_window()	guest FPU loaded, preemption and interrupts off
  *	      run_inner()	inner loop: requests, events, entry, hot exits
- *	    block()		a halted vCPU sleeps until it has something to do
+ *	    block()		a halted vCPU waits until it has something to do (sched.c)
  *
  * An exit that cannot be handled with interrupts off ends the window and is handled outside; all the
  * others go straight back into the guest. keel_vcpu.mutex is held throughout; vm->srcu is held except
@@ -44,7 +44,7 @@ static bool ready_for_client_interrupt(struct keel_vcpu *vcpu)
 	const struct keel_events *ev = &vcpu->ev;
 
 	return !ev->intr.injected && !ev->exc.injected && !ev->nmi.injected && !ev->exc.pending &&
-	       keel_can_take_interrupt(vcpu);
+	       keel_accepts_client_interrupt(vcpu) && keel_can_take_interrupt(vcpu);
 }
 
 static bool vcpu_runnable(struct keel_vcpu *vcpu)
@@ -61,7 +61,7 @@ static bool has_wakeup(struct keel_vcpu *vcpu)
 		return true;
 	if (vcpu->mp_state != KVM_MP_STATE_HALTED && vcpu->mp_state != KVM_MP_STATE_RUNNABLE)
 		return false;
-	if (vcpu->ev.exc.pending || vcpu->ev.triple_fault)
+	if (vcpu->ev.exc.pending || vcpu->ev.triple_fault || READ_ONCE(vcpu->pv.unhalted))
 		return true;
 	/* Its interrupt may be masked; then HLT goes on. */
 	if (keel_check_request(KEEL_REQ_TIMER, vcpu))
@@ -77,7 +77,8 @@ static bool has_wakeup(struct keel_vcpu *vcpu)
  */
 void keel_vcpu_wake(struct keel_vcpu *vcpu)
 {
-	rcuwait_wake_up(&vcpu->wait);
+	if (rcuwait_wake_up(&vcpu->wait))
+		WRITE_ONCE(vcpu->sched.ready, true);
 }
 
 /**
@@ -112,6 +113,8 @@ static int serve_requests(struct keel_vcpu *vcpu)
 		keel_clock_update(vcpu);
 	if (keel_check_request(KEEL_REQ_WALL_CLOCK, vcpu))
 		keel_clock_write_wall(vcpu);
+	if (keel_check_request(KEEL_REQ_STEAL, vcpu))
+		keel_steal_update(vcpu);
 	if (keel_check_request(KEEL_REQ_TIMER, vcpu))
 		keel_lapic_inject_timer(vcpu);
 	if (keel_check_request(KEEL_REQ_TLB_FLUSH, vcpu))
@@ -191,9 +194,13 @@ static int run_inner(struct keel_vcpu *vcpu, bool *cold)
 				continue;
 			return KEEL_RESUME;
 		}
+		if (vcpu->pv.eoi_wanted)
+			keel_pv_eoi_arm(vcpu);
 		*cold = static_call(vcpu_enter)(vcpu) == KEEL_EXIT_COLD;
 		smp_store_release(&vcpu->mode, KEEL_OUTSIDE);
 		sync_state_out(vcpu);
+		if (unlikely(vcpu->pv.eoi_armed) && keel_pv_eoi_sync(vcpu))
+			*cold = true;
 		if (*cold)
 			return KEEL_RESUME;
 
@@ -228,14 +235,19 @@ static int run_window(struct keel_vcpu *vcpu, int *srcu)
 		return -EIO;
 	}
 	vtime_account_guest_enter();
-	if (unlikely(vcpu->cpu != smp_processor_id() && check_tsc_unstable()))
-		keel_request(KEEL_REQ_CLOCK, vcpu);
-	vcpu->cpu = smp_processor_id();
+	if (unlikely(vcpu->cpu != smp_processor_id())) {
+		if (check_tsc_unstable())
+			keel_request(KEEL_REQ_CLOCK, vcpu);
+		vcpu->cpu = smp_processor_id();
+		keel_lapic_move_timer(vcpu);
+	}
 	vcpu->in_window = true;
 	r = keel_ops->window_open(vcpu);
 	if (likely(!r)) {
 		keel_hostregs_load(vcpu);
 		r = run_inner(vcpu, &cold);
+		if (need_resched())
+			WRITE_ONCE(vcpu->sched.in_kernel, !keel_st(vcpu, KEEL_ST_SEG)->cpl);
 		keel_hostregs_restore(vcpu);
 		keel_ops->window_close(vcpu);
 	}
@@ -248,6 +260,8 @@ static int run_window(struct keel_vcpu *vcpu, int *srcu)
 	keel_fpu_put(vcpu);
 	*srcu = srcu_read_lock(&vcpu->vm->srcu);
 
+	if (unlikely(vcpu->pv.eoi_armed))
+		keel_pv_eoi_sync(vcpu);
 	return cold ? static_call(vcpu_handle_exit)(vcpu) : r;
 }
 
@@ -257,20 +271,15 @@ static int block(struct keel_vcpu *vcpu, int *srcu)
 {
 	if (!has_wakeup(vcpu)) {
 		srcu_read_unlock(&vcpu->vm->srcu, *srcu);
-		prepare_to_rcuwait(&vcpu->wait);
-		for (;;) {
-			set_current_state(TASK_INTERRUPTIBLE);
-			if (has_wakeup(vcpu) || signal_pending(current))
-				break;
-			schedule();
-		}
-		finish_rcuwait(&vcpu->wait);
+		keel_halt(vcpu, has_wakeup);
 		*srcu = srcu_read_lock(&vcpu->vm->srcu);
 	}
 	if (!has_wakeup(vcpu))
 		return KEEL_RESUME;
-	if (vcpu->mp_state == KVM_MP_STATE_HALTED)
+	if (vcpu->mp_state == KVM_MP_STATE_HALTED) {
 		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
+		WRITE_ONCE(vcpu->pv.unhalted, false);
+	}
 	return KEEL_RESUME;
 }
 
@@ -326,7 +335,9 @@ static int run_loop(struct keel_vcpu *vcpu)
 		}
 		if (keel_task_work_pending()) {
 			srcu_read_unlock(&vcpu->vm->srcu, srcu);
+			vcpu->pv.at_boundary = true;
 			r = keel_handle_task_work();
+			vcpu->pv.at_boundary = false;
 			srcu = srcu_read_lock(&vcpu->vm->srcu);
 			if (r) {
 				vcpu->run->exit_reason = KVM_EXIT_INTR;
@@ -425,7 +436,10 @@ int keel_vcpu_run(struct keel_vcpu *vcpu)
 	}
 	vcpu->run->flags = 0;
 
+	keel_sched_begin(vcpu);
 	r = run_checked(vcpu);
+	keel_sched_end(vcpu);
+	vcpu->stats.user_exits += !r;
 
 	publish_state(vcpu);
 	if (vcpu->sigset_active) {

@@ -77,6 +77,7 @@ static void vcpu_free(struct keel_vcpu *vcpu)
 	keel_emul_destroy(vcpu);
 	keel_fpu_destroy(vcpu);
 	keel_ops->vcpu_destroy(vcpu);
+	keel_sched_destroy(vcpu);
 	kvfree(vcpu->cpuid.entries);
 	free_page((unsigned long)vcpu->run);
 	free_page((unsigned long)vcpu->pio_data);
@@ -102,9 +103,11 @@ static struct keel_vcpu *vcpu_create(struct keel_vm *vm, u32 id)
 	vcpu->vm = vm;
 	vcpu->id = id;
 	vcpu->cpu = -1;
+	vcpu->ext_vector = -1;
 	vcpu->st_valid = KEEL_ST_ALL;	/* nothing to fetch before the first entry */
 	mutex_init(&vcpu->mutex);
 	rcuwait_init(&vcpu->wait);
+	keel_sched_create(vcpu);
 	vcpu->run = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	vcpu->pio_data = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	if (!vcpu->run || !vcpu->pio_data)
@@ -262,6 +265,9 @@ static vm_fault_t vcpu_fault(struct vm_fault *vmf)
 		break;
 	case KVM_PIO_PAGE_OFFSET:
 		addr = vcpu->pio_data;
+		break;
+	case KVM_COALESCED_MMIO_PAGE_OFFSET:
+		addr = vcpu->vm->coalesced.ring;
 		break;
 	default:
 		return VM_FAULT_SIGBUS;

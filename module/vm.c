@@ -28,11 +28,13 @@ static void vm_destroy(struct keel_vm *vm)
 	int i;
 
 	keel_notifier_unregister(vm);
+	keel_ioeventfd_destroy(vm);
 	keel_irqchip_destroy(vm);
 	for (i = 0; i < vm->nr_vcpus; i++)
 		keel_vcpu_destroy(vm->vcpus[i]);
 	keel_mmu_vm_destroy(vm);
 	keel_memslots_destroy(vm);
+	keel_coalesced_destroy(vm);
 	cleanup_srcu_struct(&vm->srcu);
 	mmdrop(vm->mm);
 	kvfree(vm);
@@ -59,17 +61,22 @@ static struct keel_vm *vm_create(void)
 	refcount_set(&vm->refs, 1);
 	mutex_init(&vm->lock);
 	mutex_init(&vm->slots_lock);
+	vm->halt_poll_ns = -1;
 	vm->clock_offset = -ktime_get_boottime_ns();
 	raw_spin_lock_init(&vm->tsc_lock);
 	INIT_LIST_HEAD(&vm->io_ranges[KEEL_PIO_BUS]);
 	INIT_LIST_HEAD(&vm->io_ranges[KEEL_MMIO_BUS]);
 	vm->mm = current->mm;
 	mmgrab(vm->mm);
+	keel_irqfd_init(vm);
 	if (init_srcu_struct(&vm->srcu))
 		goto fail;
-	r = keel_memslots_init(vm);
+	r = keel_coalesced_init(vm);
 	if (r)
 		goto fail_srcu;
+	r = keel_memslots_init(vm);
+	if (r)
+		goto fail_ring;
 	r = keel_hw_get();
 	if (r)
 		goto fail_slots;
@@ -87,6 +94,8 @@ fail_hw:
 	keel_hw_put();
 fail_slots:
 	keel_memslots_destroy(vm);
+fail_ring:
+	keel_coalesced_destroy(vm);
 fail_srcu:
 	cleanup_srcu_struct(&vm->srcu);
 fail:
@@ -228,8 +237,14 @@ static long enable_cap(struct keel_vm *vm, const void __user *uarg)
 			return -EINVAL;
 		vm->exit_on_emulation_error = cap.args[0];
 		return 0;
+	case KVM_CAP_SPLIT_IRQCHIP:
+		return keel_irqchip_split(vm, cap.args[0]);
 	case KVM_CAP_X2APIC_API:
 		return keel_irqchip_enable_x2apic_api(vm, cap.args[0]);
+	case KVM_CAP_HALT_POLL:
+		return keel_set_halt_poll(vm, cap.args[0]);
+	case KVM_CAP_X86_DISABLE_EXITS:
+		return keel_disable_exits(vm, cap.args[0]);
 	default:
 		return -EINVAL;
 	}
@@ -262,6 +277,13 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return keel_clock_ioctl(vm, cmd, uarg);
 	case KVM_SET_BOOT_CPU_ID:
 		return set_boot_cpu_id(vm, arg);
+	case KVM_IRQFD:
+		return keel_irqfd_ioctl(vm, uarg);
+	case KVM_IOEVENTFD:
+		return keel_ioeventfd_ioctl(vm, uarg);
+	case KVM_REGISTER_COALESCED_MMIO:
+	case KVM_UNREGISTER_COALESCED_MMIO:
+		return keel_coalesced_ioctl(vm, cmd == KVM_REGISTER_COALESCED_MMIO, uarg);
 	case KEEL_SET_EXECUTION:
 		return keel_set_execution(vm, uarg);
 	default:
@@ -271,7 +293,10 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 
 static int vm_release(struct inode *inode, struct file *file)
 {
-	keel_vm_put(file->private_data);
+	struct keel_vm *vm = file->private_data;
+
+	keel_irqfd_release(vm);
+	keel_vm_put(vm);
 	return 0;
 }
 

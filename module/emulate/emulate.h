@@ -379,6 +379,8 @@ enum keel_task_reason { KEEL_TASK_CALL, KEEL_TASK_IRET, KEEL_TASK_JMP, KEEL_TASK
  * @selector: of the new TSS
  * @reason: enum keel_task_reason; KEEL_TASK_GATE: an event through a gate of the IDT
  * @ext: 1 if no instruction of the program caused it (bit 0 of error codes)
+ * @check_gate: INT n, INT3 or INTO, and nobody has looked at the gate's DPL yet
+ * @vector: whose gate that is
  * @has_error: the event has an error code, for the new task's stack
  * @error: that code
  */
@@ -386,6 +388,8 @@ struct keel_emu_task {
 	u16 selector;
 	u8 reason;
 	u8 ext;
+	bool check_gate;
+	u8 vector;
 	bool has_error;
 	u32 error;
 };

@@ -380,6 +380,25 @@ int keel_task_switch(struct keel_emu *emu, const struct keel_emu_task *task)
 	return ret == KEEL_EMU_IO || ret == EMU_LOST_RACE ? KEEL_EMU_UNHANDLEABLE : ret;
 }
 
+/* The DPL of the IDT's gate protects the task from software interrupts. */
+static int check_gate(struct keel_emu *emu, const struct keel_emu_task *task)
+{
+	u64 base;
+	u16 limit;
+	u32 hi;
+	int ret;
+
+	if (!task->check_gate)
+		return KEEL_EMU_OK;
+	emu->ops->get_dtr(emu, true, &base, &limit);
+	if (task->vector * 8 + 7 > limit)
+		return fault_gp(emu, task->vector * 8 + ERR_IDT);
+	ret = keel_la_read(emu, base + task->vector * 8 + 4, &hi, 4, KEEL_EMU_ACC_SYSTEM);
+	if (!ret && (hi >> 13 & 3) < emu->cpl)
+		ret = fault_gp(emu, task->vector * 8 + ERR_IDT);
+	return ret;
+}
+
 /**
  * keel_emu_task_switch() - a task switch that the CPU has begun and left to us
  * @emu: registers, mode and CPL set; rip is where the old task will go on
@@ -399,7 +418,8 @@ int keel_emu_task_switch(struct keel_emu *emu, const struct keel_emu_task *task)
 		keel_emu_begin(emu);
 		emu->next_rip = emu->rip;
 		emu->no_trap = true;
-		ret = keel_emu_end(emu, keel_task_switch(emu, task));
+		ret = check_gate(emu, task);
+		ret = keel_emu_end(emu, ret ? ret : keel_task_switch(emu, task));
 	} while (ret == EMU_LOST_RACE && ++tries < KEEL_EMU_RACES);
 	return ret == EMU_LOST_RACE ? KEEL_EMU_UNHANDLEABLE : ret;
 }

@@ -10,6 +10,7 @@
  * others are told that an interrupt was acknowledged: the PIT may raise the next tick from there.
  */
 #include <linux/bitmap.h>
+#include <linux/moduleparam.h>
 #include <linux/nospec.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
@@ -21,10 +22,12 @@
 #define IOAPIC_PINS		KVM_IOAPIC_NUM_PINS
 #define IOAPIC_ALL_PINS		((1U << IOAPIC_PINS) - 1)
 #define IOAPIC_VERSION		(0x11 | (IOAPIC_PINS - 1) << 16)
+#define IOAPIC_VERSION_EOI	(0x20 | (IOAPIC_PINS - 1) << 16)
 
 /* Direct registers */
 #define IOREGSEL		0x00
 #define IOWIN			0x10
+#define IOEOI			0x40	/* only with directed EOIs */
 
 /* Registers behind IOWIN */
 #define IOAPICID		0x00
@@ -53,6 +56,11 @@
  */
 #define IOAPIC_STORM		10000
 #define IOAPIC_STORM_DELAY	(HZ / 100)
+
+/* In-tree KVM has none, and some guests use the one half of it without the other. */
+static bool directed_eoi;
+module_param(directed_eoi, bool, 0644);
+MODULE_PARM_DESC(directed_eoi, "I/O APICs of new VMs have an EOI register (off, as in-tree KVM)");
 
 struct keel_ioapic {
 	raw_spinlock_t lock;
@@ -160,7 +168,7 @@ static u32 ioapic_read_window(const struct keel_ioapic *ioapic)
 	case IOAPICARB:
 		return (ioapic->id & 0xf) << 24;
 	case IOAPICVER:
-		return IOAPIC_VERSION;
+		return ioapic->vm->irqchip.directed_eoi ? IOAPIC_VERSION_EOI : IOAPIC_VERSION;
 	default:
 		if (ioapic->ioregsel >= IOREDTBL && pin < IOAPIC_PINS)
 			rte = ioapic->rte[array_index_nospec(pin, IOAPIC_PINS)];
@@ -222,6 +230,7 @@ static int ioapic_mmio_write(struct keel_vcpu *vcpu, void *ctx, u64 addr, unsign
 			     const void *val)
 {
 	struct keel_ioapic *ioapic = ctx;
+	bool eoi = false;
 	unsigned long flags;
 	u32 data = 0, unmasked = 0;
 
@@ -236,8 +245,13 @@ static int ioapic_mmio_write(struct keel_vcpu *vcpu, void *ctx, u64 addr, unsign
 	case IOWIN:
 		unmasked = ioapic_write_window(ioapic, data);
 		break;
+	case IOEOI:
+		eoi = ioapic->vm->irqchip.directed_eoi;
+		break;
 	}
 	raw_spin_unlock_irqrestore(&ioapic->lock, flags);
+	if (eoi)
+		keel_ioapic_eoi(ioapic->vm, data, true);
 	if (unmasked)
 		keel_irq_unmasked(ioapic->vm, KEEL_CHIP_IOAPIC, __ffs(unmasked));
 	return 0;
@@ -319,10 +333,10 @@ static void ioapic_storm_work(struct work_struct *work)
 }
 
 /**
- * keel_ioapic_eoi() - a local APIC broadcasts the end of an interrupt
+ * keel_ioapic_eoi() - a local APIC broadcasts the end of an interrupt, or the guest directs it here
  * @vm: the VM
  * @vector: which
- * @level: it was level-triggered and the guest leaves the broadcast on
+ * @level: it was level-triggered
  */
 void keel_ioapic_eoi(struct keel_vm *vm, u8 vector, bool level)
 {
@@ -411,6 +425,7 @@ int keel_ioapic_create(struct keel_vm *vm)
 	raw_spin_lock_init(&ioapic->lock);
 	INIT_DELAYED_WORK(&ioapic->storm_work, ioapic_storm_work);
 	ioapic->vm = vm;
+	vm->irqchip.directed_eoi = READ_ONCE(directed_eoi);
 	for (pin = 0; pin < IOAPIC_PINS; pin++)
 		ioapic->rte[pin] = RTE_MASKED;
 	ioapic_update_vectors(ioapic);

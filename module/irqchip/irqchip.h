@@ -30,9 +30,11 @@ struct keel_irqchip {
 	struct keel_ioapic *ioapic;
 	struct keel_pit *pit;		/* published with release once complete */
 	struct keel_routes __rcu *routes;	/* vm->srcu; written under vm->lock */
+	u32 nr_client_pins;		/* split: the first GSIs are the pins of the client's I/O APIC */
 	atomic_t lint0_nmi;		/* local APICs with LINT0 in NMI mode: the NMI watchdog */
 	/* KVM_CAP_X2APIC_API */
 	bool x2apic_format;		/* 32-bit ids in KVM_GET_LAPIC, KVM_SET_LAPIC and MSIs */
+	bool directed_eoi;	/* the I/O APIC has an EOI register */
 	bool x2apic_no_broadcast_quirk;	/* 0xff from a device is no broadcast to x2APICs */
 };
 
@@ -65,17 +67,24 @@ int keel_lapic_pending(struct keel_vcpu *vcpu);
 int keel_lapic_highest_irr(struct keel_vcpu *vcpu);
 void keel_lapic_ack(struct keel_vcpu *vcpu, u8 vector);
 bool keel_lapic_takes_extint(struct keel_vcpu *vcpu);
+bool keel_lapic_eoi_is_quiet(struct keel_vcpu *vcpu);
+void keel_lapic_eoi(struct keel_vcpu *vcpu);
 
 /* lapic_timer.c */
 u64 keel_lapic_get_deadline(struct keel_vcpu *vcpu);
 void keel_lapic_set_deadline(struct keel_vcpu *vcpu, u64 tsc);
 void keel_lapic_tsc_changed(struct keel_vcpu *vcpu);
 void keel_lapic_inject_timer(struct keel_vcpu *vcpu);
+void keel_lapic_move_timer(struct keel_vcpu *vcpu);
 extern unsigned int keel_min_timer_period_us;
 
 /* lapic_ipi.c */
+bool keel_lapic_addressed(struct keel_vcpu *vcpu, const struct keel_irq_msg *msg);
 int keel_lapic_deliver(struct keel_vm *vm, struct keel_vcpu *source,
 		       const struct keel_irq_msg *msg);
+int keel_lapic_send_bitmap(struct keel_vcpu *source, u32 min, const u64 ids[2],
+			   const struct keel_irq_msg *msg);
+struct keel_vcpu *keel_lapic_by_id(struct keel_vm *vm, u32 id);
 void keel_lapic_watchdog(struct keel_vm *vm);
 bool keel_lapic_vector_in_use(struct keel_vcpu *vcpu, const struct keel_irq_msg *msg);
 bool keel_lapic_has_init_sipi(struct keel_vcpu *vcpu);
@@ -114,6 +123,7 @@ void keel_pit_unmasked(struct keel_vm *vm);
 /* routing.c */
 #define KEEL_IRQ_SOURCE_CLIENT	0
 #define KEEL_IRQ_SOURCE_PIT	1
+#define KEEL_IRQ_SOURCE_RESAMPLE	2	/* irqfds that are told of the acknowledgement */
 #define KEEL_MAX_IRQ_ROUTES	4096	/* entries, and GSIs; KVM_CAP_IRQ_ROUTING */
 #define KEEL_PIC_PINS		16	/* of the pair */
 
@@ -122,8 +132,11 @@ enum keel_pin_chip { KEEL_CHIP_PIC, KEEL_CHIP_IOAPIC, KEEL_NR_CHIPS };
 
 int keel_irqchip_create(struct keel_vm *vm);
 void keel_irqchip_destroy(struct keel_vm *vm);
+int keel_irqchip_split(struct keel_vm *vm, u64 nr_pins);
 int keel_irqchip_enable_x2apic_api(struct keel_vm *vm, u64 flags);
 int keel_set_irq(struct keel_vm *vm, int source, u32 gsi, bool level);
+int keel_send_msi_route(struct keel_vm *vm, u32 gsi);
+bool keel_client_wants_eoi(struct keel_vcpu *vcpu, u8 vector);
 int keel_set_gsi_routing(struct keel_vm *vm, const struct kvm_irq_routing __user *routing);
 int keel_signal_msi(struct keel_vm *vm, const struct kvm_msi *msi);
 void keel_irq_acked(struct keel_vm *vm, enum keel_pin_chip chip, unsigned int pin);
@@ -143,6 +156,11 @@ static inline bool keel_line_level(u8 *line, int source, bool level)
 static inline bool keel_irqchip_in_kernel(const struct keel_irqchip *chip)
 {
 	return chip->mode == KEEL_IRQCHIP_KERNEL;
+}
+
+static inline bool keel_irqchip_split_mode(const struct keel_irqchip *chip)
+{
+	return chip->mode == KEEL_IRQCHIP_SPLIT;
 }
 
 #endif /* KEEL_IRQCHIP_H */

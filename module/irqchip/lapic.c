@@ -21,6 +21,7 @@
 #define LVT_LINT		(LVT_COMMON | APIC_MODE_MASK | APIC_INPUT_POLARITY | \
 				 APIC_LVT_REMOTE_IRR | APIC_LVT_LEVEL_TRIGGER)
 #define SPIV_BITS		0x3ff
+#define SPIV_DIRECTED_EOI	BIT(12)
 #define TDCR_BITS		0xb
 #define X2APIC_ICR_RESERVED	(GENMASK_ULL(31, 20) | GENMASK_ULL(17, 16) | BIT_ULL(13))
 
@@ -80,19 +81,70 @@ static void lapic_set_tpr(struct keel_lapic *apic, u32 tpr)
 	keel_request(KEEL_REQ_EVENT, apic->vcpu);
 }
 
+/*
+ * The guest may suppress the broadcast of EOIs (SDM 3A, 11.8.5) where the I/O APIC has an EOI
+ * register to be used instead.
+ */
+static u32 lapic_version(const struct keel_lapic *apic)
+{
+	const struct keel_irqchip *chip = &apic->vcpu->vm->irqchip;
+	bool directed = chip->directed_eoi || chip->mode == KEEL_IRQCHIP_SPLIT;
+
+	if (directed && keel_guest_has(apic->vcpu, KEEL_F_X2APIC))
+		return LAPIC_VERSION | APIC_LVR_DIRECTED_EOI;
+	return LAPIC_VERSION;
+}
+
+static u32 lapic_spiv_bits(const struct keel_lapic *apic)
+{
+	return lapic_version(apic) & APIC_LVR_DIRECTED_EOI ? SPIV_BITS | SPIV_DIRECTED_EOI :
+							     SPIV_BITS;
+}
+
 /* An EOI without an interrupt in service has no effect. */
 static void lapic_eoi(struct keel_lapic *apic)
 {
 	struct keel_vm *vm = apic->vcpu->vm;
 	int vector = lapic_highest(apic, APIC_ISR);
+	bool level;
 
 	if (vector < 0)
 		return;
 	__clear_bit(vector % 32, lapic_vec_word(apic, APIC_ISR, vector));
-	if (keel_ioapic_handles(vm, vector))
-		keel_ioapic_eoi(vm, vector, lapic_test_vec(apic, APIC_TMR, vector));
+	level = lapic_test_vec(apic, APIC_TMR, vector);
+	if (keel_ioapic_handles(vm, vector)) {
+		if (!(level && (lapic_reg(apic, APIC_SPIV) & SPIV_DIRECTED_EOI)))
+			keel_ioapic_eoi(vm, vector, level);
+	} else if (keel_irqchip_split_mode(&vm->irqchip) && keel_client_wants_eoi(apic->vcpu, vector)) {
+		apic->vcpu->eoi_vector = vector;
+		keel_request(KEEL_REQ_EOI_EXIT, apic->vcpu);
+	}
 	if (keel_lapic_pending(apic->vcpu) >= 0)
 		keel_request(KEEL_REQ_EVENT, apic->vcpu);
+}
+
+/**
+ * keel_lapic_eoi_is_quiet() - would the EOI of the interrupt in service change nothing but that?
+ * @vcpu: the vCPU, locked, with an in-kernel local APIC; interrupts may be off
+ *
+ * Return: false if another interrupt waits for it, or the controller or the client that sent it
+ */
+bool keel_lapic_eoi_is_quiet(struct keel_vcpu *vcpu)
+{
+	struct keel_lapic *apic = vcpu->apic;
+	int vector = lapic_highest(apic, APIC_ISR);
+
+	return vector >= 0 && lapic_highest(apic, APIC_IRR) < 0 &&
+	       !lapic_test_vec(apic, APIC_TMR, vector) && !keel_ioapic_handles(vcpu->vm, vector);
+}
+
+/**
+ * keel_lapic_eoi() - end of interrupt, as if the register were written
+ * @vcpu: the vCPU, locked, with an in-kernel local APIC; interrupts may be off
+ */
+void keel_lapic_eoi(struct keel_vcpu *vcpu)
+{
+	lapic_eoi(vcpu->apic);
 }
 
 /* Keeps count of the local APICs that the PIT serves as NMI watchdog. */
@@ -136,7 +188,7 @@ static void lapic_write_spiv(struct keel_lapic *apic, u32 val)
 {
 	u32 reg;
 
-	lapic_set_reg(apic, APIC_SPIV, val & SPIV_BITS);
+	lapic_set_reg(apic, APIC_SPIV, val & lapic_spiv_bits(apic));
 	if (val & APIC_SPIV_APIC_ENABLED)
 		return;
 	for (reg = APIC_LVTT; reg <= APIC_LVTERR; reg += 0x10)
@@ -230,6 +282,8 @@ static bool lapic_readable(const struct keel_lapic *apic, u32 reg)
 static u32 lapic_read(struct keel_lapic *apic, u32 reg)
 {
 	switch (reg) {
+	case APIC_LVR:
+		return lapic_version(apic);
 	case APIC_ARBPRI:
 		return 0;
 	case APIC_TMCCT:
@@ -318,7 +372,7 @@ static u32 lapic_x2apic_bits(const struct keel_lapic *apic, u32 reg)
 	case APIC_SELF_IPI:
 		return 0xff;
 	case APIC_SPIV:
-		return SPIV_BITS;
+		return lapic_spiv_bits(apic);
 	case APIC_LVTT ... APIC_LVTERR:
 		return lapic_lvt_bits(apic, reg);
 	case APIC_TMICT:
@@ -486,6 +540,7 @@ void keel_lapic_ack(struct keel_vcpu *vcpu, u8 vector)
 	lapic_clear_vec(apic, APIC_IRR, vector);
 	__set_bit(vector % 32, lapic_vec_word(apic, APIC_ISR, vector));
 	lapic_update_ppr(apic);
+	vcpu->pv.eoi_wanted = true;
 }
 
 /**
@@ -521,7 +576,11 @@ int keel_lapic_get_state(struct keel_vcpu *vcpu, struct kvm_lapic_state *state)
 
 	if (!apic)
 		return -EINVAL;
+	/* A timer that has expired would not be seen again: its interrupt counts as raised. */
+	if (keel_check_request(KEEL_REQ_TIMER, vcpu))
+		keel_lapic_inject_timer(vcpu);
 	memcpy(state->regs, apic->regs, sizeof(state->regs));
+	*(u32 *)(state->regs + APIC_LVR) = lapic_version(apic);
 	*(u32 *)(state->regs + APIC_TMCCT) = lapic_timer_count(apic);
 	if (lapic_x2apic(apic) && !vcpu->vm->irqchip.x2apic_format)
 		*(u32 *)(state->regs + APIC_ID) <<= 24;
@@ -596,6 +655,7 @@ void keel_lapic_reset(struct keel_vcpu *vcpu, bool init)
 	if (lapic_x2apic(apic))
 		lapic_set_reg(apic, APIC_LDR, lapic_x2apic_ldr(vcpu->id));
 	atomic_set(&apic->errors, 0);
+	atomic_set(&apic->nmis, 0);
 	lapic_track_lint0(apic);
 	lapic_timer_stop(apic);
 }

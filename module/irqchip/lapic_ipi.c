@@ -247,6 +247,56 @@ int keel_lapic_deliver(struct keel_vm *vm, struct keel_vcpu *source, const struc
 	return taken;
 }
 
+/* The one physical id of @apic; no broadcast. */
+static u32 lapic_physical_id(const struct keel_lapic *apic)
+{
+	return lapic_x2apic(apic) ? apic->vcpu->id : lapic_reg(apic, APIC_ID) >> 24;
+}
+
+/**
+ * keel_lapic_by_id() - the vCPU with a physical APIC id
+ * @vm: the VM
+ * @id: the id
+ *
+ * Return: the vCPU or NULL
+ */
+struct keel_vcpu *keel_lapic_by_id(struct keel_vm *vm, u32 id)
+{
+	struct keel_vcpu *vcpu;
+	int i;
+
+	keel_for_each_vcpu(i, vcpu, vm)
+		if (vcpu->apic && lapic_hw_enabled(vcpu->apic) && lapic_physical_id(vcpu->apic) == id)
+			return vcpu;
+	return NULL;
+}
+
+/**
+ * keel_lapic_send_bitmap() - send a message to up to 128 APIC ids
+ * @source: the vCPU whose thread sends it; interrupts may be off
+ * @min: the id that bit 0 stands for
+ * @ids: bitmap
+ * @msg: the message, without its destination
+ *
+ * Return: the number of local APICs that took it
+ */
+int keel_lapic_send_bitmap(struct keel_vcpu *source, u32 min, const u64 ids[2],
+			   const struct keel_irq_msg *msg)
+{
+	struct keel_vcpu *vcpu;
+	int i, taken = 0;
+	u32 bit;
+
+	keel_for_each_vcpu(i, vcpu, source->vm) {
+		if (!vcpu->apic || !lapic_hw_enabled(vcpu->apic))
+			continue;
+		bit = lapic_physical_id(vcpu->apic) - min;
+		if (bit < 128 && (ids[array_index_nospec(bit, 128) / 64] & BIT_ULL(bit % 64)))
+			taken += lapic_accept(vcpu->apic, msg, vcpu == source);
+	}
+	return taken;
+}
+
 /*
  * ICR was written with @low; @high is the destination as the mode has it (SDM 3A, 11.6.1). The
  * message is out before the write has ended, so delivery status always reads idle.
@@ -287,6 +337,16 @@ void keel_lapic_watchdog(struct keel_vm *vm)
 	keel_for_each_vcpu(i, vcpu, vm)
 		if (vcpu->apic && READ_ONCE(vcpu->apic->lint0_nmi))
 			lapic_local_deliver(vcpu->apic, APIC_LVT0);
+}
+
+/**
+ * keel_lapic_addressed() - is a device's message for @vcpu?
+ * @vcpu: the vCPU
+ * @msg: the message
+ */
+bool keel_lapic_addressed(struct keel_vcpu *vcpu, const struct keel_irq_msg *msg)
+{
+	return vcpu->apic && lapic_hw_enabled(vcpu->apic) && lapic_match(vcpu->apic, NULL, msg);
 }
 
 /**

@@ -9,6 +9,9 @@
  * The callback runs in hardirq context on any CPU and takes no lock. It only sets timer.pending and
  * KEEL_REQ_TIMER; the vCPU's thread raises the interrupt. That thread cancels the hrtimer before it
  * changes anything the callback reads.
+ *
+ * The hrtimer is pinned to the CPU on which the vCPU runs, and moves with it: its expiry is then the
+ * interrupt that ends guest mode, where on another CPU it would have to send one.
  */
 #include <linux/ktime.h>
 #include <linux/math64.h>
@@ -98,7 +101,7 @@ static void timer_start(struct keel_lapic *apic)
 			timer_expired(apic, false);
 		else
 			hrtimer_start(&t->timer, deadline_expiry(t->deadline - now),
-				      HRTIMER_MODE_ABS_HARD);
+				      HRTIMER_MODE_ABS_PINNED_HARD);
 		return;
 	}
 
@@ -110,7 +113,7 @@ static void timer_start(struct keel_lapic *apic)
 			return;
 		timer_advance(apic);
 	}
-	hrtimer_start(&t->timer, t->target, HRTIMER_MODE_ABS_HARD);
+	hrtimer_start(&t->timer, t->target, HRTIMER_MODE_ABS_PINNED_HARD);
 }
 
 static void timer_cancel(struct keel_lapic *apic)
@@ -309,6 +312,22 @@ void keel_lapic_tsc_changed(struct keel_vcpu *vcpu)
 	/* An expired deadline stays expired: it has been reached once. */
 	if (hrtimer_cancel(&apic->timer.timer))
 		timer_start(apic);
+}
+
+/**
+ * keel_lapic_move_timer() - the vCPU has come to another CPU: its timer follows
+ * @vcpu: the vCPU, locked, interrupts off
+ */
+void keel_lapic_move_timer(struct keel_vcpu *vcpu)
+{
+	struct hrtimer *timer;
+
+	if (!vcpu->apic)
+		return;
+	timer = &vcpu->apic->timer.timer;
+	/* One whose callback runs right now stays where it is. */
+	if (hrtimer_try_to_cancel(timer) > 0)
+		hrtimer_start_expires(timer, HRTIMER_MODE_ABS_PINNED_HARD);
 }
 
 /**

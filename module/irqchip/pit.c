@@ -34,6 +34,7 @@ struct keel_pit {
 	raw_spinlock_t lock;
 	struct keel_vm *vm;
 	struct kvm_pit_channel_state ch[3];
+	s64 gate_fell;			/* time at which channel 2 stopped, while its gate is low */
 	u32 flags;			/* KVM_PIT_FLAGS_* */
 	struct hrtimer timer;
 	u64 period;			/* ns, of channel 0 */
@@ -45,13 +46,26 @@ struct keel_pit {
 	struct keel_io_range speaker_range;
 };
 
+/*
+ * The time by which channel @n counts: it stands still while the gate of channel 2 is low, except in
+ * the two modes that the gate only triggers.
+ */
+static s64 pit_now(const struct keel_pit *pit, int n)
+{
+	const struct kvm_pit_channel_state *c = &pit->ch[n];
+
+	if (n == 2 && !c->gate && c->mode != 1 && c->mode != 5)
+		return pit->gate_fell;
+	return ktime_get_ns();
+}
+
 /* PIT clocks since channel @n was loaded. */
 static u64 pit_clocks(const struct keel_pit *pit, int n)
 {
 	s64 ns;
 
 	if (n)
-		ns = ktime_get_ns() - pit->ch[n].count_load_time;
+		ns = pit_now(pit, n) - pit->ch[n].count_load_time;
 	else if (pit->period)
 		ns = pit->period - ktime_to_ns(hrtimer_get_remaining(&pit->timer));
 	else
@@ -88,6 +102,8 @@ static bool pit_output(const struct keel_pit *pit, int n)
 	case 2:
 		return clocks && clocks % c->count == 0;
 	case 3:
+		if (n == 2 && !c->gate)
+			return true;
 		return clocks % c->count < (c->count + 1) >> 1;
 	case 4:
 	case 5:
@@ -174,6 +190,8 @@ static void pit_load(struct keel_pit *pit, int n, u32 count)
 	c->count = count ?: 0x10000;
 	if (n) {
 		c->count_load_time = ktime_get_ns();
+		if (n == 2)
+			pit->gate_fell = c->count_load_time;
 		return;
 	}
 	hrtimer_cancel(&pit->timer);
@@ -317,13 +335,20 @@ static int pit_port_read(struct keel_vcpu *vcpu, void *ctx, u64 addr, unsigned i
 	return 0;
 }
 
-/* A rising gate restarts the count, except in the modes where it only lets it go on. */
-static void pit_set_gate(struct keel_pit *pit, int n, bool gate)
+/* A rising gate restarts the count; in modes 0 and 4 it goes on where the falling one stopped it. */
+static void pit_set_gate(struct keel_pit *pit, bool gate)
 {
-	struct kvm_pit_channel_state *c = &pit->ch[n];
+	struct kvm_pit_channel_state *c = &pit->ch[2];
+	s64 now = ktime_get_ns();
 
-	if (gate && !c->gate && (c->mode == 1 || c->mode == 2 || c->mode == 3 || c->mode == 5))
-		c->count_load_time = ktime_get_ns();
+	if (!gate && c->gate)
+		pit->gate_fell = now;
+	if (gate && !c->gate) {
+		if (c->mode == 0 || c->mode == 4)
+			c->count_load_time += now - pit->gate_fell;
+		else
+			c->count_load_time = now;
+	}
 	c->gate = gate;
 }
 
@@ -339,7 +364,7 @@ static int speaker_port_write(struct keel_vcpu *vcpu, void *ctx, u64 addr, unsig
 		pit->flags |= KVM_PIT_FLAGS_SPEAKER_DATA_ON;
 	else
 		pit->flags &= ~KVM_PIT_FLAGS_SPEAKER_DATA_ON;
-	pit_set_gate(pit, 2, data & 1);
+	pit_set_gate(pit, data & 1);
 	raw_spin_unlock_irqrestore(&pit->lock, flags);
 	return 0;
 }

@@ -31,6 +31,7 @@ struct keel_route {
 
 struct keel_routes {
 	u32 nr_gsi;
+	DECLARE_BITMAP(eoi_vectors, 256);	/* of level-triggered messages of the client's I/O APIC */
 	s16 gsi[KEEL_NR_CHIPS][KVM_IOAPIC_NUM_PINS];	/* of a pin, -1: none */
 	u16 *first;	/* [nr_gsi + 1]: a GSI's routes are first[gsi] up to first[gsi + 1] */
 	struct keel_route route[];
@@ -44,9 +45,11 @@ static bool msi_is_valid(const struct keel_vm *vm, u32 address_hi)
 	return !vm->irqchip.x2apic_format || !(address_hi & 0xff);
 }
 
-static int msi_deliver(struct keel_vm *vm, u32 address_lo, u32 address_hi, u32 data)
+/* SDM 3A, 11.11; with 32-bit ids the destination goes on in bits 31:8 of the high address. */
+static void msi_message(const struct keel_vm *vm, u32 address_lo, u32 address_hi, u32 data,
+			struct keel_irq_msg *msg)
 {
-	struct keel_irq_msg msg = {
+	*msg = (struct keel_irq_msg) {
 		.dest = address_lo >> 12 & 0xff,
 		.logical = address_lo & BIT(2),
 		.redir_hint = address_lo & BIT(3),
@@ -55,11 +58,17 @@ static int msi_deliver(struct keel_vm *vm, u32 address_lo, u32 address_hi, u32 d
 		.level = data & BIT(15),
 		.assert = true,
 	};
+	if (vm->irqchip.x2apic_format)
+		msg->dest |= address_hi & ~0xffU;
+}
+
+static int msi_deliver(struct keel_vm *vm, u32 address_lo, u32 address_hi, u32 data)
+{
+	struct keel_irq_msg msg;
 
 	if (!msi_is_valid(vm, address_hi))
 		return -EINVAL;
-	if (vm->irqchip.x2apic_format)
-		msg.dest |= address_hi & ~0xffU;
+	msi_message(vm, address_lo, address_hi, data, &msg);
 	return keel_lapic_deliver(vm, NULL, &msg);
 }
 
@@ -111,6 +120,70 @@ int keel_set_irq(struct keel_vm *vm, int source, u32 gsi, bool level)
 	return set_irq(vm, source, gsi, level, false);
 }
 
+/**
+ * keel_send_msi_route() - send the message of a GSI that is nothing but one message
+ * @vm: the VM
+ * @gsi: any number
+ *
+ * For callers that must not take the lock of a controller.
+ *
+ * Return: as keel_set_irq(); -EWOULDBLOCK when the GSI has other routes
+ */
+int keel_send_msi_route(struct keel_vm *vm, u32 gsi)
+{
+	const struct keel_routes *routes;
+	const struct keel_route *route;
+	int idx, ret = -1;
+	u32 n;
+
+	idx = srcu_read_lock(&vm->srcu);
+	routes = srcu_dereference(vm->irqchip.routes, &vm->srcu);
+	if (routes && gsi < routes->nr_gsi) {
+		gsi = array_index_nospec(gsi, routes->nr_gsi);
+		n = routes->first[gsi + 1] - routes->first[gsi];
+		route = &routes->route[routes->first[gsi]];
+		if (n == 1 && route->type == KVM_IRQ_ROUTING_MSI)
+			ret = msi_deliver(vm, route->address_lo, route->address_hi, route->data);
+		else if (n)
+			ret = -EWOULDBLOCK;
+	}
+	srcu_read_unlock(&vm->srcu, idx);
+	return ret;
+}
+
+/**
+ * keel_client_wants_eoi() - split irqchip: does the client's I/O APIC await the end of @vector?
+ * @vcpu: the vCPU that ends it
+ * @vector: which
+ *
+ * Return: true if one of its pins has a level-triggered message with this vector for this vCPU
+ */
+bool keel_client_wants_eoi(struct keel_vcpu *vcpu, u8 vector)
+{
+	struct keel_vm *vm = vcpu->vm;
+	const struct keel_routes *routes;
+	const struct keel_route *route;
+	struct keel_irq_msg msg;
+	bool wants = false;
+	u32 i, end;
+	int idx;
+
+	idx = srcu_read_lock(&vm->srcu);
+	routes = srcu_dereference(vm->irqchip.routes, &vm->srcu);
+	if (routes && test_bit(vector, routes->eoi_vectors)) {
+		end = routes->first[min(routes->nr_gsi, vm->irqchip.nr_client_pins)];
+		for (i = 0; i < end && !wants; i++) {
+			route = &routes->route[i];
+			if (route->type != KVM_IRQ_ROUTING_MSI)
+				continue;
+			msi_message(vm, route->address_lo, route->address_hi, route->data, &msg);
+			wants = msg.level && msg.vector == vector && keel_lapic_addressed(vcpu, &msg);
+		}
+	}
+	srcu_read_unlock(&vm->srcu, idx);
+	return wants;
+}
+
 static int pin_gsi(struct keel_vm *vm, enum keel_pin_chip chip, unsigned int pin)
 {
 	const struct keel_routes *routes;
@@ -132,8 +205,13 @@ static int pin_gsi(struct keel_vm *vm, enum keel_pin_chip chip, unsigned int pin
  */
 void keel_irq_acked(struct keel_vm *vm, enum keel_pin_chip chip, unsigned int pin)
 {
-	if (pin_gsi(vm, chip, pin) == 0)
+	int gsi = pin_gsi(vm, chip, pin);
+
+	if (gsi < 0)
+		return;
+	if (gsi == 0)
 		keel_pit_acked(vm);
+	keel_irqfd_acked(vm, gsi);
 }
 
 /**
@@ -214,6 +292,8 @@ static int routes_add(struct keel_vm *vm, struct keel_routes *routes, u16 *used,
 	used[e->gsi]++;
 	if (route->type == KVM_IRQ_ROUTING_IRQCHIP)
 		routes->gsi[route->chip][route->pin] = e->gsi;
+	else if (e->gsi < vm->irqchip.nr_client_pins && (route->data & BIT(15)))
+		__set_bit(route->data & 0xff, routes->eoi_vectors);
 	return 0;
 }
 
@@ -283,7 +363,7 @@ int keel_set_gsi_routing(struct keel_vm *vm, const struct kvm_irq_routing __user
 
 	if (copy_from_user(&head, routing, sizeof(head)))
 		return -EFAULT;
-	if (READ_ONCE(vm->irqchip.mode) == KEEL_IRQCHIP_NONE)
+	if (smp_load_acquire(&vm->irqchip.mode) == KEEL_IRQCHIP_NONE)
 		return -EINVAL;
 	if (head.nr > KEEL_MAX_IRQ_ROUTES || head.flags)
 		return -EINVAL;
@@ -366,6 +446,34 @@ destroy_pic:
 	keel_pic_destroy(vm);
 free_routes:
 	routes_free(routes);
+	return ret;
+}
+
+/**
+ * keel_irqchip_split() - KVM_CAP_SPLIT_IRQCHIP: local APICs for vCPUs to come, all else is the client's
+ * @vm: the VM, no lock held
+ * @nr_pins: GSIs that are the pins of the client's I/O APIC
+ *
+ * Return: 0; -EINVAL for too many pins; -EEXIST when the VM has controllers or vCPUs; -ENOMEM
+ */
+int keel_irqchip_split(struct keel_vm *vm, u64 nr_pins)
+{
+	struct keel_routes *routes;
+	int ret = -EEXIST;
+
+	if (nr_pins > KEEL_MAX_IRQ_ROUTES)
+		return -EINVAL;
+	mutex_lock(&vm->lock);
+	if (vm->irqchip.mode == KEEL_IRQCHIP_NONE && !vm->nr_created) {
+		routes = routes_build(vm, NULL, 0);
+		ret = PTR_ERR_OR_ZERO(routes);
+		if (!ret) {
+			vm->irqchip.nr_client_pins = nr_pins;
+			rcu_assign_pointer(vm->irqchip.routes, routes);
+			smp_store_release(&vm->irqchip.mode, KEEL_IRQCHIP_SPLIT);
+		}
+	}
+	mutex_unlock(&vm->lock);
 	return ret;
 }
 

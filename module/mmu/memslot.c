@@ -474,6 +474,70 @@ int keel_guest_read_atomic(struct keel_vm *vm, gpa_t gpa, void *buf, unsigned in
 	return r;
 }
 
+/**
+ * keel_guest_write_atomic() - keel_guest_write() where one may not sleep, interrupts off included
+ * @vm: the VM; current->mm is its address space
+ * @gpa: guest physical address
+ * @buf: source
+ * @len: bytes
+ *
+ * Return: 0 or -EFAULT (also when the page is merely not resident or not writable as yet)
+ */
+int keel_guest_write_atomic(struct keel_vm *vm, gpa_t gpa, const void *buf, unsigned int len)
+{
+	int r;
+
+	pagefault_disable();
+	r = guest_access(vm, gpa, (void *)buf, len, GUEST_WRITE);
+	pagefault_enable();
+	return r;
+}
+
+#define SWAP_TRIES	64	/* each loss is to another writer of the very byte */
+
+static int user_swap_byte(u8 __user *user, u8 *val)
+{
+	int i, r;
+	u8 old;
+
+	if (__get_user(old, user))
+		return -EFAULT;
+	for (i = 0; i < SWAP_TRIES; i++) {
+		r = __try_cmpxchg_user(user, &old, *val, fault);
+		if (r <= 0) {
+			*val = old;
+			return r;
+		}
+	}
+	return -EFAULT;
+}
+
+/**
+ * keel_guest_swap_byte() - exchange a byte of guest memory, atomically
+ * @vm: the VM; current->mm is its address space; may sleep
+ * @gpa: guest physical address
+ * @val: the new value in, the old one out
+ *
+ * Return: 0 or -EFAULT (as keel_guest_write(), or others write the byte without end)
+ */
+int keel_guest_swap_byte(struct keel_vm *vm, gpa_t gpa, u8 *val)
+{
+	struct keel_memslot *slot;
+	int idx, r = -EFAULT;
+
+	might_sleep();
+	if (WARN_ON_ONCE(current->mm != vm->mm))
+		return -EFAULT;
+	idx = srcu_read_lock(&vm->srcu);
+	slot = keel_slot_find(vm, gpa >> PAGE_SHIFT);
+	if (slot && !(slot->flags & KVM_MEM_READONLY)) {
+		r = user_swap_byte((u8 __user *)(slot_hva(slot, gpa >> PAGE_SHIFT) + offset_in_page(gpa)), val);
+		keel_mark_dirty(vm, slot, gpa >> PAGE_SHIFT);
+	}
+	srcu_read_unlock(&vm->srcu, idx);
+	return r;
+}
+
 static bool cmpxchg16b(void *ptr, u64 old[2], const u64 new[2])
 {
 	bool same;

@@ -109,6 +109,8 @@ void keel_mark_dirty(struct keel_vm *vm, struct keel_memslot *slot, gfn_t gfn);
 int keel_guest_read(struct keel_vm *vm, gpa_t gpa, void *buf, unsigned int len);
 int keel_guest_write(struct keel_vm *vm, gpa_t gpa, const void *buf, unsigned int len);
 int keel_guest_read_atomic(struct keel_vm *vm, gpa_t gpa, void *buf, unsigned int len);
+int keel_guest_write_atomic(struct keel_vm *vm, gpa_t gpa, const void *buf, unsigned int len);
+int keel_guest_swap_byte(struct keel_vm *vm, gpa_t gpa, u8 *val);
 int keel_guest_cmpxchg(struct keel_vm *vm, gpa_t gpa, void *old, const void *new, unsigned int len);
 
 /* tdp.c: keel_mmu_fault() returns one of these or -errno (-EFAULT, -ENOMEM, -EINTR) */

@@ -25,6 +25,10 @@ static bool flushbyasid = true;
 module_param(flushbyasid, bool, 0444);
 MODULE_PARM_DESC(flushbyasid, "flush the TLB by ASID (AMD)");
 
+static bool pause_filter = true;
+module_param(pause_filter, bool, 0444);
+MODULE_PARM_DESC(pause_filter, "let the CPU count PAUSEs, and exit for loops of them (AMD)");
+
 static bool decodeassists;	/* off: Documentation/untested.rst */
 module_param(decodeassists, bool, 0444);
 MODULE_PARM_DESC(decodeassists, "use decode assists (AMD; off by default, see Documentation/untested.rst)");
@@ -78,7 +82,8 @@ int svm_caps_probe(void)
 	svm_caps.next_rip = nrip && (edx & BIT(3));
 	svm_caps.flush_by_asid = flushbyasid && (edx & BIT(6));
 	svm_caps.decode_assists = decodeassists && (edx & BIT(7));
-	svm_caps.pause_filter = edx & BIT(10);
+	svm_caps.pause_filter = pause_filter && (edx & BIT(10));
+	svm_caps.pause_threshold = svm_caps.pause_filter && (edx & BIT(12));
 	svm_caps.rdtscp = boot_cpu_has(X86_FEATURE_RDTSCP);
 	if (!svm_caps.npt) {
 		pr_err("nested paging is %s, and Keel has no shadow paging yet\n",
@@ -93,10 +98,11 @@ int svm_caps_probe(void)
 		pr_err("hosts with 5-level paging are not supported yet on AMD: boot with no5lvl\n");
 		return -ENODEV;
 	}
-	pr_info("AMD-V with NPT, %u ASIDs%s%s%s\n", svm_caps.nr_asid,
+	pr_info("AMD-V with NPT, %u ASIDs%s%s%s%s\n", svm_caps.nr_asid,
 		svm_caps.next_rip ? ", next RIP" : "",
 		svm_caps.flush_by_asid ? ", flush by ASID" : "",
-		svm_caps.decode_assists ? ", decode assists" : "");
+		svm_caps.decode_assists ? ", decode assists" : "",
+		svm_caps.pause_filter ? ", pause filter" : "");
 	return 0;
 }
 

@@ -16,6 +16,10 @@ int svm_window_open(struct keel_vcpu *vcpu)
 	struct svm_vcpu *svm = to_svm(vcpu);
 
 	asm volatile("vmsave %0" : : "a" (this_cpu_read(svm_cpu.host_state_pa)) : "memory");
+	/* Unused unless PAUSE is intercepted (15.14.4). */
+	svm->vmcb->control.pause_count = min(vcpu->sched.ple_window, 0xffffU);
+	if (svm_caps.pause_threshold)
+		svm->vmcb->control.pause_threshold = min(keel_ple_gap, 0xffffU);
 	/* Another CPU may have run this VMCB since: nothing that it caches is clean here. */
 	svm->vmcb->control.clean = 0;
 	svm->vmcb->control.exit_code = SVM_EXIT_INVALID;
@@ -72,20 +76,11 @@ static void complete_events(struct svm_vcpu *svm)
 		vcpu->ev.nmi.masked = false;
 		keel_request(KEEL_REQ_EVENT, vcpu);
 	}
-	vcpu->ev.exc.injected = false;
-	vcpu->ev.intr.injected = false;
-	vcpu->ev.nmi.injected = false;
+	keel_event_taken(vcpu);
 	c->event_inj = 0;
-	if (likely(!(info & SVM_EV_VALID)))
-		return;
-	/* INT n, INT3 and INTO have not moved RIP: the guest executes them again. */
-	if (SVM_EV_TYPE(info) == KEEL_EV_SOFT_INTR)
-		return;
-	if (SVM_EV_TYPE(info) == KEEL_EV_EXCEPTION &&
-	    ((info & SVM_EV_VECTOR) == X86_TRAP_BP || (info & SVM_EV_VECTOR) == X86_TRAP_OF))
-		return;
-	keel_requeue_event(vcpu, SVM_EV_TYPE(info), info & SVM_EV_VECTOR, info & SVM_EV_ERROR,
-			   c->exit_int_info_error);
+	if (unlikely(info & SVM_EV_VALID))
+		keel_requeue_event(vcpu, SVM_EV_TYPE(info), info & SVM_EV_VECTOR, info & SVM_EV_ERROR,
+				   c->exit_int_info_error);
 }
 
 static enum keel_exit_class classify(const struct vmcb_control *c)
@@ -137,7 +132,6 @@ enum keel_exit_class svm_vcpu_enter(struct keel_vcpu *vcpu)
 	vmcb->save.rax = st->gpr[KEEL_RAX];
 	vmcb->save.rsp = st->gpr[KEEL_RSP];
 	vmcb->save.rip = st->rip;
-	vmcb->save.rflags = st->rflags;
 	vmcb->save.dr6 = DR6_RESERVED;
 	if (unlikely(svm->exit_soon || (svm->nmi_step && (vmcb->control.event_inj & SVM_EV_VALID)))) {
 		svm->exit_soon = false;
@@ -146,10 +140,7 @@ enum keel_exit_class svm_vcpu_enter(struct keel_vcpu *vcpu)
 		keel_send_reschedule(smp_processor_id());
 	}
 	step = svm->nmi_step || (vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP);
-	if (unlikely(step)) {
-		svm->step_rflags = st->rflags;
-		vmcb->save.rflags |= X86_EFLAGS_TF;
-	}
+	vmcb->save.rflags = keel_step_begin(vcpu, step);
 	vmcb->control.clean = 0;
 	vmcb->control.exit_code = SVM_EXIT_INVALID;
 
@@ -159,8 +150,7 @@ enum keel_exit_class svm_vcpu_enter(struct keel_vcpu *vcpu)
 	st->gpr[KEEL_RSP] = vmcb->save.rsp;
 	st->rip = vmcb->save.rip;
 	st->rflags = vmcb->save.rflags;
-	if (unlikely(step) && !(svm->step_rflags & X86_EFLAGS_TF))
-		st->rflags &= ~X86_EFLAGS_TF;
+	keel_step_end(vcpu, step);
 	complete_events(svm);
 	decode_assist(svm);
 	return classify(&vmcb->control);

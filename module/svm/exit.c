@@ -19,35 +19,13 @@ static int exit_db(struct svm_vcpu *svm)
 	if (svm->nmi_step) {
 		svm->nmi_step = false;
 		keel_request(KEEL_REQ_EVENT, vcpu);
-		if (!(vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP) &&
-		    !(svm->step_rflags & X86_EFLAGS_TF)) {
+		if (!(vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP) && !vcpu->own_tf) {
 			dr6 &= ~DR_STEP;
 			if (!dr6)
 				return KEEL_RESUME;
 		}
 	}
 	return keel_exit_debug(vcpu, dr6, X86_TRAP_DB);
-}
-
-static int exit_exception(struct svm_vcpu *svm, u8 vector)
-{
-	struct keel_vcpu *vcpu = &svm->vcpu;
-
-	switch (vector) {
-	case X86_TRAP_DB:
-		return exit_db(svm);
-	case X86_TRAP_BP:
-		return keel_exit_debug(vcpu, 0, X86_TRAP_BP);
-	case X86_TRAP_UD:
-		return keel_exit_ud(vcpu);
-	case X86_TRAP_AC:
-		keel_inject_exception_err(vcpu, X86_TRAP_AC, 0);
-		return KEEL_RESUME;
-	case X86_TRAP_MC:
-		return KEEL_RESUME;	/* the host has handled it: svm_window_close() */
-	default:
-		return keel_exit_kill(vcpu, "exception exit that nobody asked for", SVM_EXIT_EXCEPTION + vector);
-	}
 }
 
 static int exit_ioio(struct svm_vcpu *svm)
@@ -86,10 +64,31 @@ static int exit_vintr(struct svm_vcpu *svm)
 	return KEEL_RESUME;
 }
 
-static int exit_rdpmc(struct svm_vcpu *svm)
+/* APM 2, 15.14.1. Without IRET, JMP and an event on its way it was a CALL. */
+static int exit_task_switch(struct svm_vcpu *svm)
 {
-	keel_inject_exception_err(&svm->vcpu, X86_TRAP_GP, 0);	/* no counter is offered */
-	return KEEL_RESUME;
+	const struct vmcb_control *c = &svm->vmcb->control;
+	u32 event = c->exit_int_info;
+	struct keel_task_switch ts = {
+		.selector = c->exit_info_1,
+		.has_error = c->exit_info_2 & SVM_TS_HAS_ERROR,
+		.error = c->exit_info_2,
+	};
+
+	if (c->exit_info_2 & SVM_TS_IRET) {
+		ts.reason = KEEL_TASK_IRET;
+	} else if (c->exit_info_2 & SVM_TS_JMP) {
+		ts.reason = KEEL_TASK_JMP;
+	} else if (event & SVM_EV_VALID) {
+		ts.reason = KEEL_TASK_GATE;
+		ts.event_type = SVM_EV_TYPE(event);
+		ts.vector = event & SVM_EV_VECTOR;
+	} else {
+		ts.reason = KEEL_TASK_CALL;
+	}
+	if (c->exit_info_2 & SVM_TS_RF)
+		keel_st_mod(&svm->vcpu, KEEL_ST_RIP)->rflags |= X86_EFLAGS_RF;
+	return keel_exit_task_switch(&svm->vcpu, &ts);
 }
 
 /* APM 2, 15.14.3: the VMCB is undefined after a shutdown, so the vCPU is reset as by INIT. */
@@ -118,6 +117,8 @@ int svm_vcpu_handle_exit(struct keel_vcpu *vcpu)
 		return svm->vmcb->control.exit_info_1 ? keel_exit_wrmsr(vcpu) : keel_exit_rdmsr(vcpu);
 	case SVM_EXIT_HLT:
 		return keel_exit_hlt(vcpu);
+	case SVM_EXIT_PAUSE:
+		return keel_exit_pause(vcpu);
 	case SVM_EXIT_IOIO:
 		return exit_ioio(svm);
 	case SVM_EXIT_NPF:
@@ -140,12 +141,17 @@ int svm_vcpu_handle_exit(struct keel_vcpu *vcpu)
 	case SVM_EXIT_DR_READ ... SVM_EXIT_DR_READ + 15:
 	case SVM_EXIT_DR_WRITE ... SVM_EXIT_DR_WRITE + 15:
 		return keel_exit_emulate(vcpu);
-	case SVM_EXIT_EXCEPTION ... SVM_EXIT_EXCEPTION + 31:
-		return exit_exception(svm, code - SVM_EXIT_EXCEPTION);
+	case SVM_EXIT_EXCEPTION + X86_TRAP_DB:
+		return exit_db(svm);
+	case SVM_EXIT_EXCEPTION + X86_TRAP_BP:
+	case SVM_EXIT_EXCEPTION + X86_TRAP_UD:
+	case SVM_EXIT_EXCEPTION + X86_TRAP_AC:
+	case SVM_EXIT_EXCEPTION + X86_TRAP_MC:
+		return keel_exit_exception(vcpu, code - SVM_EXIT_EXCEPTION, 0);
 	case SVM_EXIT_XSETBV:
 		return keel_exit_xsetbv(vcpu);
 	case SVM_EXIT_RDPMC:
-		return exit_rdpmc(svm);
+		return keel_exit_rdpmc(vcpu);
 	case SVM_EXIT_INVD:
 	case SVM_EXIT_WBINVD:
 	case SVM_EXIT_MONITOR:
@@ -161,10 +167,9 @@ int svm_vcpu_handle_exit(struct keel_vcpu *vcpu)
 	case SVM_EXIT_CLGI:
 	case SVM_EXIT_SKINIT:
 	case SVM_EXIT_RDPRU:
-		keel_inject_exception(vcpu, X86_TRAP_UD);
-		return KEEL_RESUME;
+		return keel_exit_undefined(vcpu);
 	case SVM_EXIT_TASK_SWITCH:
-		return keel_exit_task_switch(vcpu);
+		return exit_task_switch(svm);
 	case SVM_EXIT_SHUTDOWN:
 		return exit_shutdown(svm);
 	case SVM_EXIT_INVALID:

@@ -15,7 +15,8 @@ struct svm_caps {
 	bool next_rip;		/* next sequential instruction pointer saved at intercepts */
 	bool flush_by_asid;
 	bool decode_assists;	/* MOV CR/DR operand, instruction bytes at faults */
-	bool pause_filter;
+	bool pause_filter;	/* exit after a number of PAUSEs */
+	bool pause_threshold;	/* ... that follow each other closely */
 	bool rdtscp;
 };
 
@@ -43,7 +44,6 @@ struct svm_vcpu {
 	bool nmi_step;		/* single-stepping over that IRET or an interrupt shadow */
 	bool exit_soon;		/* exit right after the event that this entry injects */
 	u64 iret_rip;
-	u64 step_rflags;	/* the guest's own RFLAGS at an entry that steps */
 	u64 cr0_hidden;		/* CR0.CD and NW that the hardware does not get to see */
 	u32 windows;		/* KEEL_WIN_* asked for */
 };

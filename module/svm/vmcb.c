@@ -136,9 +136,12 @@ void svm_vcpu_reset(struct keel_vcpu *vcpu, bool init)
 void svm_update_intercepts(struct keel_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
-	bool bp = (vcpu->guest_debug & (KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP)) ==
-		  (KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP);
+	bool mwait = vcpu->vm->disabled_exits & KVM_X86_DISABLE_EXITS_MWAIT;
 
-	svm_intercept(svm->vmcb, SVM_ICPT_EXCEPTION + X86_TRAP_BP, bp);
+	svm_intercept(svm->vmcb, SVM_ICPT_EXCEPTION + X86_TRAP_BP, keel_bp_exits(vcpu));
 	svm_intercept(svm->vmcb, SVM_ICPT_HLT, !(vcpu->vm->disabled_exits & KVM_X86_DISABLE_EXITS_HLT));
+	svm_intercept(svm->vmcb, SVM_ICPT_MONITOR, !mwait);
+	svm_intercept(svm->vmcb, SVM_ICPT_MWAIT, !mwait);
+	/* Without the counter each PAUSE would exit. */
+	svm_intercept(svm->vmcb, SVM_ICPT_PAUSE, svm_caps.pause_filter && keel_ple_enabled(vcpu->vm));
 }

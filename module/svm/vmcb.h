@@ -171,7 +171,10 @@ static_assert(offsetof(struct vmcb_save, g_pat) == 0x268);
 #define SVM_NPF_TABLE		BIT_ULL(33)
 
 /* exit_info_2 of a task switch (15.14.1) */
+#define SVM_TS_IRET		BIT_ULL(36)
+#define SVM_TS_JMP		BIT_ULL(38)
 #define SVM_TS_HAS_ERROR	BIT_ULL(44)
+#define SVM_TS_RF		BIT_ULL(48)	/* the flag for the old task's TSS */
 
 enum svm_exit_code {
 	SVM_EXIT_CR_READ = 0x000,
@@ -226,13 +229,28 @@ enum svm_exit_code {
 	SVM_EXIT_MWAIT_ARMED,
 	SVM_EXIT_XSETBV,
 	SVM_EXIT_RDPRU,
+	SVM_EXIT_EFER_WRITE_TRAP,
+	SVM_EXIT_CR_WRITE_TRAP = 0x090,
+	SVM_EXIT_INVLPGB = 0x0a0,
+	SVM_EXIT_INVLPGB_ILLEGAL,
+	SVM_EXIT_INVPCID,
+	SVM_EXIT_MCOMMIT,
+	SVM_EXIT_TLBSYNC,
+	SVM_EXIT_BUSLOCK,
+	SVM_EXIT_IDLE_HLT,
 	SVM_EXIT_NPF = 0x400,
+	SVM_EXIT_AVIC_INCOMPLETE_IPI,
+	SVM_EXIT_AVIC_NOACCEL,
+	SVM_EXIT_VMGEXIT,
 };
 
 #define SVM_EXIT_INVALID	(~0ULL)
 #define SVM_EXIT_BUSY		(~1ULL)		/* VMRUN of a VMCB in use: 15.36.10 */
+#define SVM_EXIT_IDLE_REQUIRED	(~2ULL)
+#define SVM_EXIT_INVALID_PMC	(~3ULL)
 
-static_assert(SVM_EXIT_SHUTDOWN == 0x7f && SVM_EXIT_VMRUN == 0x80 && SVM_EXIT_RDPRU == 0x8e);
+static_assert(SVM_EXIT_SHUTDOWN == 0x7f && SVM_EXIT_VMRUN == 0x80 && SVM_EXIT_EFER_WRITE_TRAP == 0x8f);
+static_assert(SVM_EXIT_IDLE_HLT == 0xa6 && SVM_EXIT_VMGEXIT == 0x403);
 static_assert(SVM_ICPT_SHUTDOWN == 127);
 
 #endif /* KEEL_SVM_VMCB_H */

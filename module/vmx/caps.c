@@ -77,8 +77,8 @@ static const struct control controls[] = {
 
 	{ VMX_CPU, VMX_CPU_SECONDARY, REQUIRED, "secondary controls" },
 	{ VMX_CPU, VMX_CPU_TSC_OFFSET, REQUIRED, "TSC offsetting" },
-	{ VMX_CPU, VMX_CPU_MWAIT, REQUIRED, "MWAIT exiting" },
-	{ VMX_CPU, VMX_CPU_MONITOR, REQUIRED, "MONITOR exiting" },
+	{ VMX_CPU, VMX_CPU_MWAIT, SWITCHED, "MWAIT exiting" },
+	{ VMX_CPU, VMX_CPU_MONITOR, SWITCHED, "MONITOR exiting" },
 	{ VMX_CPU, VMX_CPU_RDPMC, REQUIRED, "RDPMC exiting" },
 	{ VMX_CPU, VMX_CPU_MOV_DR, REQUIRED, "MOV-DR exiting" },
 	{ VMX_CPU, VMX_CPU_IO_BITMAPS, REQUIRED, "I/O bitmaps" },

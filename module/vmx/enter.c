@@ -36,21 +36,12 @@ static void complete_events(struct vmx_vcpu *vmx)
 
 	if (unlikely(vcpu->ev.nmi.masked))
 		vcpu->ev.nmi.masked = vmx_interruptibility(vmx) & VMX_STATE_NMI;
-	vcpu->ev.exc.injected = false;
-	vcpu->ev.intr.injected = false;
-	vcpu->ev.nmi.injected = false;
+	keel_event_taken(vcpu);
 	vmx->injecting = false;		/* the CPU has cleared the valid bit */
 	if (likely(!(info & VMX_INTR_VALID)))
 		return;
-	switch (VMX_INTR_TYPE(info)) {
-	case KEEL_EV_SOFT_INTR:
-	case VMX_INTR_TYPE_PRIV_SOFT:
-	case VMX_INTR_TYPE_SOFT_EXC:
-		return;		/* RIP has not moved: the guest executes the instruction again */
-	case KEEL_EV_NMI:
+	if (VMX_INTR_TYPE(info) == KEEL_EV_NMI)
 		vmx_set_interruptibility(vmx, vmx_interruptibility(vmx) & ~VMX_STATE_NMI);
-		break;
-	}
 	keel_requeue_event(vcpu, VMX_INTR_TYPE(info), info & VMX_INTR_VECTOR, info & VMX_INTR_ERROR,
 			   vmx->exit.idt_error);
 }
@@ -197,10 +188,9 @@ enum keel_exit_class vmx_vcpu_enter(struct keel_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 	bool step = vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP;
-	u64 own_tf = vcpu->st.rflags & X86_EFLAGS_TF;
 	enum keel_exit_class class;
 
-	write_regs(vmx, step ? vcpu->st.rflags | X86_EFLAGS_TF : vcpu->st.rflags);
+	write_regs(vmx, keel_step_begin(vcpu, step));
 	if (unlikely(vmx->stale || vmx->flush))
 		vmx_write_stale(vmx);
 	vmx->failed = false;
@@ -212,8 +202,7 @@ enum keel_exit_class vmx_vcpu_enter(struct keel_vcpu *vcpu)
 
 	vmx->launched = true;
 	read_regs(vmx);
-	if (unlikely(step) && !own_tf)
-		vcpu->st.rflags &= ~(u64)X86_EFLAGS_TF;
+	keel_step_end(vcpu, step);
 	vmx->intr_state_valid = false;
 	class = read_exit(vmx);
 	complete_events(vmx);

@@ -26,27 +26,15 @@ static int exit_db(struct vmx_vcpu *vmx)
 
 static int exit_exception(struct vmx_vcpu *vmx)
 {
-	struct keel_vcpu *vcpu = &vmx->vcpu;
 	u32 info = vmx->exit.intr_info;
 
 	if (VMX_INTR_TYPE(info) == KEEL_EV_NMI)
 		return KEEL_RESUME;	/* the host's: vmx_window_close() has handed it over */
-	switch (info & VMX_INTR_VECTOR) {
-	case X86_TRAP_DB:
+	if ((info & VMX_INTR_VECTOR) == X86_TRAP_DB)
 		return exit_db(vmx);
-	case X86_TRAP_BP:
+	if ((info & VMX_INTR_VECTOR) == X86_TRAP_BP)
 		vmx->bp_len = vmx->exit.insn_len;
-		return keel_exit_debug(vcpu, 0, X86_TRAP_BP);
-	case X86_TRAP_UD:
-		return keel_exit_ud(vcpu);
-	case X86_TRAP_AC:
-		keel_inject_exception_err(vcpu, X86_TRAP_AC, vmx->exit.intr_error);
-		return KEEL_RESUME;
-	case X86_TRAP_MC:
-		return KEEL_RESUME;	/* the host has handled it: vmx_host_event() */
-	default:
-		return keel_exit_kill(vcpu, "exception exit that nobody asked for", info);
-	}
+	return keel_exit_exception(&vmx->vcpu, info & VMX_INTR_VECTOR, vmx->exit.intr_error);
 }
 
 static int exit_io(struct vmx_vcpu *vmx)
@@ -72,10 +60,26 @@ static int exit_ept_violation(struct vmx_vcpu *vmx)
 	return keel_exit_memory(&vmx->vcpu, vmx->exit.gpa, access);
 }
 
-static int exit_rdpmc(struct vmx_vcpu *vmx)
+/* SDM 3C, 28.2.1: selector in bits 15:0, source in 31:30 in the order of enum keel_task_reason. */
+static int exit_task_switch(struct vmx_vcpu *vmx)
 {
-	keel_inject_exception_err(&vmx->vcpu, X86_TRAP_GP, 0);	/* no counter is offered */
-	return KEEL_RESUME;
+	const struct vmx_exit *e = &vmx->exit;
+	struct keel_task_switch ts = {
+		.selector = e->qualification,
+		.reason = e->qualification >> 30 & 3,
+	};
+
+	if (ts.reason != KEEL_TASK_GATE) {
+		ts.insn_len = e->insn_len;
+	} else if (e->idt_info & VMX_INTR_VALID) {
+		ts.event_type = VMX_INTR_TYPE(e->idt_info);
+		ts.vector = e->idt_info & VMX_INTR_VECTOR;
+		ts.has_error = e->idt_info & VMX_INTR_ERROR;
+		ts.error = ts.has_error ? e->idt_error : 0;
+		if (ts.event_type >= KEEL_EV_SOFT_INTR)
+			ts.insn_len = e->insn_len;
+	}
+	return keel_exit_task_switch(&vmx->vcpu, &ts);
 }
 
 /**
@@ -125,13 +129,14 @@ int vmx_vcpu_handle_exit(struct keel_vcpu *vcpu)
 	case VMX_EXIT_XSETBV:
 		return keel_exit_xsetbv(vcpu);
 	case VMX_EXIT_RDPMC:
-		return exit_rdpmc(vmx);
+		return keel_exit_rdpmc(vcpu);
 	case VMX_EXIT_INVD:
 	case VMX_EXIT_WBINVD:
 	case VMX_EXIT_MONITOR:
 	case VMX_EXIT_MWAIT:
-	case VMX_EXIT_PAUSE:
 		return keel_exit_skip(vcpu);
+	case VMX_EXIT_PAUSE:
+		return keel_exit_pause(vcpu);
 	case VMX_EXIT_GETSEC:
 	case VMX_EXIT_RSM:
 	case VMX_EXIT_VMCLEAR ... VMX_EXIT_VMXON:
@@ -142,10 +147,11 @@ int vmx_vcpu_handle_exit(struct keel_vcpu *vcpu)
 	case VMX_EXIT_ENCLV:
 	case VMX_EXIT_SEAMCALL:
 	case VMX_EXIT_TDCALL:
-		keel_inject_exception(vcpu, X86_TRAP_UD);
-		return KEEL_RESUME;
+	case VMX_EXIT_RDMSR_IMM:
+	case VMX_EXIT_WRMSRNS_IMM:
+		return keel_exit_undefined(vcpu);
 	case VMX_EXIT_TASK_SWITCH:
-		return keel_exit_task_switch(vcpu);
+		return exit_task_switch(vmx);
 	case VMX_EXIT_TRIPLE_FAULT:
 		return keel_exit_shutdown(vcpu);
 	default:

@@ -148,14 +148,14 @@ void vmx_vcpu_reset(struct keel_vcpu *vcpu, bool init)
 void vmx_update_intercepts(struct keel_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
-	bool bp = (vcpu->guest_debug & (KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP)) ==
-		  (KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP);
 	const u64 owned = X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE |
 			  X86_CR4_PGE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_FSGSBASE |
 			  X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_PCIDE | X86_CR4_UMIP;
 
-	vmx->exception_bitmap = ALWAYS_INTERCEPTED | (bp ? BIT(X86_TRAP_BP) : 0);
+	vmx->exception_bitmap = ALWAYS_INTERCEPTED | (keel_bp_exits(vcpu) ? BIT(X86_TRAP_BP) : 0);
 	vmx_ctl(vmx, VMX_CPU, VMX_CPU_HLT, !(vcpu->vm->disabled_exits & KVM_X86_DISABLE_EXITS_HLT));
+	vmx_ctl(vmx, VMX_CPU, VMX_CPU_MWAIT | VMX_CPU_MONITOR,
+		!(vcpu->vm->disabled_exits & KVM_X86_DISABLE_EXITS_MWAIT));
 	vmx_ctl(vmx, VMX_CPU2, VMX_CPU2_RDTSCP,
 		vmx_caps.rdtscp && keel_guest_has(vcpu, KEEL_F_RDTSCP | KEEL_F_RDPID));
 	vmx_ctl(vmx, VMX_CPU2, VMX_CPU2_INVPCID, vmx_caps.invpcid && keel_guest_has(vcpu, KEEL_F_PCID));
@@ -165,7 +165,11 @@ void vmx_update_intercepts(struct keel_vcpu *vcpu)
 	vmx->stale |= VMX_STALE_CTL;
 }
 
-static void write_static(struct vmx_vcpu *vmx)
+/**
+ * vmx_write_static() - what never changes; the rest is written over it
+ * @vmx: the vCPU, its window just opened
+ */
+void vmx_write_static(struct vmx_vcpu *vmx)
 {
 	u64 io = __pa(vmx_io_bitmap);
 
@@ -204,6 +208,7 @@ static void write_static(struct vmx_vcpu *vmx)
 	vmx_write(VMCS_GUEST_RSP, 0);
 	vmx_write(VMCS_GUEST_RFLAGS, 0);
 	memset(vmx->written, 0, sizeof(vmx->written));
+	vmx->stale &= ~VMX_STALE_STATIC;
 }
 
 static void write_controls(struct vmx_vcpu *vmx)
@@ -240,8 +245,6 @@ void vmx_write_stale(struct vmx_vcpu *vmx)
 	u32 stale = vmx->stale;
 
 	vmx->stale = 0;
-	if (stale & VMX_STALE_STATIC)
-		write_static(vmx);
 	if (stale & VMX_STALE_CTL)
 		write_controls(vmx);
 	if (stale & VMX_STALE_EPTP)

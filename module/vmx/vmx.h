@@ -105,7 +105,6 @@ struct vmx_vcpu {
 	bool injecting;		/* the entry interruption information is set */
 	u8 bp_len;		/* of the last INT3 or INTO that exited */
 	u64 hw_rip, hw_rsp, hw_rflags;	/* what the VMCS has */
-	u64 step_rflags;
 	u64 host_rsp, host_cr0, host_cr3, host_cr4, host_fs_base;	/* what the VMCS has */
 	struct vmx_exit exit;
 };
@@ -149,6 +148,7 @@ int vmx_vcpu_create(struct keel_vcpu *vcpu);
 void vmx_vcpu_destroy(struct keel_vcpu *vcpu);
 void vmx_vcpu_reset(struct keel_vcpu *vcpu, bool init);
 void vmx_update_intercepts(struct keel_vcpu *vcpu);
+void vmx_write_static(struct vmx_vcpu *vmx);
 void vmx_write_stale(struct vmx_vcpu *vmx);
 void vmx_ctl(struct vmx_vcpu *vmx, enum vmx_ctl word, u32 bits, bool on);
 

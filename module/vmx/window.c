@@ -185,6 +185,8 @@ int vmx_window_open(struct keel_vcpu *vcpu)
 	vmx->exit.reason = VMX_EXIT_EXT_INTR;	/* until an entry says otherwise: for vmx_host_event() */
 	host_save(vc);
 	host_state_write(vmx, vc);
+	if (unlikely(vmx->stale & VMX_STALE_STATIC))
+		vmx_write_static(vmx);
 	vmx_load_msrs(vcpu);
 	return 0;
 }

@@ -165,7 +165,7 @@ TEST_F_TIMEOUT(churn, two_hundred_cycles, 120)
 	check_growth(_metadata, cycle, 100);
 }
 
-GUEST(spin, 64, "1: jmp 1b\n");
+GUEST(spin, 64, G_SPIN);
 
 /* The same for clients that are killed in KVM_RUN with everything open. */
 static void killed(struct __test_metadata *_metadata, int n)

@@ -16,7 +16,7 @@
 #include <unistd.h>
 #include "guest.h"
 
-GUEST(spin, 64, "1: jmp 1b\n");
+GUEST(spin, 64, G_SPIN);
 GUEST(hlt, 64, "hlt\n");
 
 static void ready(void)

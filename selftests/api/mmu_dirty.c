@@ -41,6 +41,7 @@ GUEST(ins, 64,
 
 /* Writes to pseudo-random pages for ever: rbx counts, r12 is the seed, rdi the base. */
 GUEST(scatter, 64,
+      "sti\n"
       "1: imul $1103515245, %r12d, %r12d\n"
       "add $12345, %r12d\n"
       "mov %r12d, %eax\n"

@@ -49,6 +49,7 @@ GUEST(touch, 64,
  * something else, stops at the other port with its address in rax.
  */
 GUEST(count, 64,
+      "sti\n"
       "1: mov %r9, %r8\n"
       "2: mov %rsi, %rax\n"
       "mov %rdi, %rcx\n"

@@ -23,6 +23,7 @@
 
 /* Never exits until the client lets it go by writing to the word at GUEST_DATA. */
 GUEST(spin, 64,
+      "sti\n"
       "1: pause\n"
       "cmpl $0, " STR(GUEST_DATA) "\n"
       "je 1b\n"
@@ -30,6 +31,7 @@ GUEST(spin, 64,
 
 /* Reads a word of each 4 KiB page at rdi, in turn: only two values may come. The count goes to r8. */
 GUEST(look, 64,
+      "sti\n"
       "1: mov %rdi, %rsi\n"
       "mov $" STR(SIZE) " >> 12, %ecx\n"
       "2: mov (%rsi), %rax\n"

@@ -11,40 +11,20 @@ dir=$(dirname "$0")
 hold=${HOLDVM:-${OUTPUT:-$dir}/holdvm}
 [ -x "$hold" ] || hold=$dir/../../build/selftests/api/holdvm
 work=$(mktemp -d) || exit 1
-n=0
-failed=0
+tap=$dir/tap.sh
+[ -f "$tap" ] || tap=$dir/../lib/tap.sh
+# shellcheck source=../lib/tap.sh
+. "$tap"
 
 unset KEEL_DEVICE
 
-echo "TAP version 13"
-if [ -z "$KEEL_KO" ]; then
-	echo "1..0 # SKIP KEEL_KO does not name a module"
-	exit 4
-fi
-if [ "$(id -u)" != 0 ]; then
-	echo "1..0 # SKIP not root"
-	exit 4
-fi
+[ -n "$KEEL_KO" ] || skip_all "KEEL_KO does not name a module"
+[ "$(id -u)" = 0 ] || skip_all "not root"
 if [ ! -x "$hold" ]; then
 	echo "Bail out! no holdvm program beside $0"
 	exit 1
 fi
-echo "1..12"
-
-ok() {	# status description
-	n=$((n + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $n $2"
-	else
-		echo "not ok $n $2"
-		failed=1
-	fi
-}
-
-skip() {
-	n=$((n + 1))
-	echo "ok $n # SKIP $1"
-}
+plan 12
 
 loaded() {
 	[ -d /sys/module/keel ]
@@ -90,54 +70,63 @@ svme_clear() {
 was_loaded=1
 loaded || was_loaded=0
 load
-ok $? "insmod"
+result $? "insmod"
 [ -c /dev/keel ]
-ok $? "the device node is there"
+result $? "the device node is there"
 
 for how in vm vcpu run; do
 	hold $how
 	! rmmod keel 2>/dev/null && loaded
-	ok $? "rmmod is refused while a client holds a VM ($how)"
+	result $? "rmmod is refused while a client holds a VM ($how)"
 	case $how in
 	run) release kill ;;
 	*) release ;;
 	esac
 done
 
+in_tree=none
+grep -q '^flags.* svm' /proc/cpuinfo && in_tree=kvm_amd
+grep -q '^flags.* vmx' /proc/cpuinfo && in_tree=kvm_intel
+# Since 6.12 in-tree KVM has the CPUs from its load on, unless told so.
+modprobe kvm enable_virt_at_load=0 2>/dev/null
+modprobe $in_tree 2>/dev/null && [ -c /dev/kvm ] || in_tree=none
+
+# VMX shows in CR4 only, but in-tree KVM refuses to start on a CPU that is not clean.
 modprobe msr 2>/dev/null
 if [ -e /dev/cpu/0/msr ] && grep -q '^flags.* svm' /proc/cpuinfo; then
 	svme_clear
-	ok $? "SVM is off on every CPU when no VM lives"
+	result $? "SVM is off on every CPU when no VM lives"
+elif [ $in_tree = kvm_intel ]; then
+	KEEL_DEVICE=/dev/kvm "$hold" once >/dev/null
+	result $? "VMX is off when no VM lives: in-tree KVM runs a guest"
 else
-	skip "no msr driver, or no SVM"
+	skip "the CPUs are clean when no VM lives" "no msr driver, no SVM, and no in-tree KVM for VMX"
 fi
 
-# Since 6.12 in-tree KVM has the CPUs from its load on, unless told so.
-modprobe kvm enable_virt_at_load=0 2>/dev/null
-if modprobe kvm_amd 2>/dev/null && [ -c /dev/kvm ] && grep -q '^flags.* svm' /proc/cpuinfo; then
+if [ $in_tree != none ]; then
 	export KEEL_DEVICE=/dev/kvm
 	hold run
 	unset KEEL_DEVICE
 	e=$("$hold" errno)
 	[ "$e" = EBUSY ] || echo "# CREATE_VM beside a VM of in-tree KVM: $e"
 	[ "$e" = EBUSY ]
-	ok $? "CREATE_VM is EBUSY while another hypervisor has the CPUs"
+	result $? "CREATE_VM is EBUSY while another hypervisor has the CPUs"
 	release kill
 	sleep 0.2
 	"$hold" once >/dev/null
-	ok $? "and works when it has let go"
-	rmmod kvm_amd kvm 2>/dev/null
+	result $? "and works when it has let go"
+	rmmod $in_tree kvm 2>/dev/null
 else
-	skip "no in-tree KVM to load"
-	skip "no in-tree KVM to load"
+	skip "CREATE_VM is EBUSY while another hypervisor has the CPUs" "no in-tree KVM to load"
+	skip "and works when it has let go" "no in-tree KVM to load"
 fi
 
 rmmod keel
-ok $? "rmmod with no VM"
+result $? "rmmod with no VM"
 ! loaded && [ ! -e /dev/keel ]
-ok $? "the device node is gone"
+result $? "the device node is gone"
 insmod "$KEEL_KO" $KEEL_MODARGS && "$hold" once >/dev/null
-ok $? "the module loads again and runs a guest"
+result $? "the module loads again and runs a guest"
 
 i=0
 while [ $i -lt 5 ]; do
@@ -145,8 +134,8 @@ while [ $i -lt 5 ]; do
 	i=$((i + 1))
 done
 [ $i = 5 ]
-ok $? "five cycles of rmmod, insmod and a guest"
+result $? "five cycles of rmmod, insmod and a guest"
 
 [ $was_loaded = 1 ] || rmmod keel
 rm -rf "$work"
-exit $failed
+finish

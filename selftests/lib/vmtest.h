@@ -73,7 +73,10 @@ struct kvm_cpuid2 *supported_cpuid(int dev);	/* the caller frees it */
 struct kvm_cpuid_entry2 *cpuid_find(struct kvm_cpuid2 *cpuid, uint32_t function, uint32_t index);
 void vcpu_set_supported_cpuid(struct vcpu *cpu, int dev);
 
+bool dev_is_keel(int dev);	/* and not in-tree KVM, which goes its own way in places */
 bool host_is_amd(void);
+/* Whether this is the emulated test host of that name (svm, vmx, svm-nrip), which has faults of its own. */
+bool in_testhost(const char *name);
 void pin_to_cpu(int cpu);
 uint64_t ns_now(void);
 

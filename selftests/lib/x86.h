@@ -100,6 +100,18 @@
 #define APIC_TMCCT		0x390
 #define APIC_TDCR		0x3e0
 #define APIC_SELF_IPI		0x3f0
+#define APIC_LVT_CMCI		0x2f0
+#define APIC_LVT1		0x360
+#define APIC_LVTERR		0x370
+#define APIC_TMR		0x180
+#define LVT_MASKED		(1U << 16)
+#define LVT_PERIODIC		(1U << 17)
+#define LVT_DEADLINE		(1U << 18)
+#define SPIV_ENABLE		0x100
+#define IOAPIC_BASE		0xfec00000UL
+#define IOAPIC_SELECT		(IOAPIC_BASE + 0)
+#define IOAPIC_WINDOW		(IOAPIC_BASE + 0x10)
+#define IOAPIC_EOI		(IOAPIC_BASE + 0x40)
 
 #define XFEATURE_FP		(1UL << 0)
 #define XFEATURE_SSE		(1UL << 1)

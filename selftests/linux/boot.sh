@@ -4,70 +4,13 @@
 # Boots stock Linux kernels with keel run, and compares what they say with what they should; and
 # hands keel run what it must refuse.
 #
-# From the environment: KEEL (the program), KEEL_DEVICE, GUEST_KERNEL (a directory with vmlinuz and
-# vmlinux), GUEST_CPIO (an initramfs with selftests/testhost/guest-init).  What is not given is
-# looked for where the build leaves it, and then on this machine.
+# guest.sh says what they take from the environment.
 # shellcheck disable=SC2016
 
 dir=$(cd "$(dirname "$0")" && pwd)
-for build in "$dir/../.." "$dir/../../build"; do
-	[ ! -x "$build/userspace/keel" ] || break
-done
-keel=${KEEL:-$build/userspace/keel}
-[ -x "$keel" ] || keel=$(command -v keel)
-cpio=${GUEST_CPIO:-$dir/guest.cpio}
-[ -f "$cpio" ] || cpio=$build/selftests/linux/guest.cpio
-mkcpio=$dir/mkcpio
-[ -x "$mkcpio" ] || mkcpio=$dir/../../scripts/mkcpio
-vmlinux=${GUEST_KERNEL:-$build/kernel/default}/vmlinux
-vmlinuz=${GUEST_KERNEL:-$build/kernel/default}/vmlinuz
-[ -f "$vmlinuz" ] || vmlinuz=/boot/vmlinuz-$(uname -r)
-device=${KEEL_DEVICE:-/dev/keel}
-
-echo "TAP version 13"
-if [ -z "$keel" ] || ! [ -f "$vmlinuz" ] || ! [ -f "$cpio" ]; then
-	echo "1..0 # SKIP no keel program, guest kernel or initramfs"
-	exit 4
-fi
-echo "1..13"
-
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
-n=0
-failed=0
-
-result() {	# STATUS DESCRIPTION
-	n=$((n + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $n $2"
-	else
-		echo "not ok $n $2"
-		failed=1
-	fi
-}
-
-skip() {
-	n=$((n + 1))
-	echo "ok $n $1 # SKIP $2"
-}
-
-say_outputs() {
-	sed "s/^/# out: /" "$work/out" | tail -n 20
-	sed "s/^/# err: /" "$work/err" | tail -n 20
-}
-
-# guest KERNEL SCRIPT [OPTIONS...]: runs the script in a guest; leaves status, out and err.
-guest() {
-	kernel=$1
-	printf '%s\n' "$2" >"$work/command"
-	shift 2
-	echo "file /keel.cmd 644 $work/command" | "$mkcpio" "$work/command.cpio"
-	cat "$cpio" "$work/command.cpio" >"$work/initrd"
-	timeout 180 "$keel" run --device "$device" --kernel "$kernel" --initrd "$work/initrd" \
-		--append "console=ttyS0 panic=-1 reboot=t quiet loglevel=1" "$@" \
-		</dev/null >"$work/out" 2>"$work/err"
-	status=$?
-}
+# shellcheck source=guest.sh
+. "$dir/guest.sh"
+plan 13
 
 # guest_gives KERNEL DESCRIPTION STATUS SCRIPT OUTPUT [OPTIONS...]
 guest_gives() {
@@ -147,4 +90,4 @@ refused "an initrd too large for the memory" --device "$device" --kernel "$vmlin
 	--initrd "$work/large" -m 256M
 refused "more memory than the host has" --device "$device" --kernel "$vmlinux" -m 8192G
 refused "a device that is not there" --device "$work/none" --kernel "$vmlinux"
-exit $failed
+finish

@@ -5,30 +5,14 @@
 # loaded with that; KEEL_KO names its file for the parts that load it anew.
 
 dir=$(cd "$(dirname "$0")" && pwd)
-n=0
-failed=0
+tap=$dir/tap.sh
+[ -f "$tap" ] || tap=$dir/../lib/tap.sh
+# shellcheck source=../lib/tap.sh
+. "$tap"
 
-echo "TAP version 13"
-if [ "$(cat /sys/module/keel/parameters/kvm_node 2>/dev/null)" != Y ]; then
-	echo "1..0 # SKIP keel.ko is not loaded with kvm_node=1"
-	exit 4
-fi
-echo "1..6"
-
-result() {	# STATUS DESCRIPTION
-	n=$((n + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $n $2"
-	else
-		echo "not ok $n $2"
-		failed=1
-	fi
-}
-
-skip() {
-	n=$((n + 1))
-	echo "ok $n $1 # SKIP $2"
-}
+[ "$(cat /sys/module/keel/parameters/kvm_node 2>/dev/null)" = Y ] ||
+	skip_all "keel.ko is not loaded with kvm_node=1"
+plan 6
 
 [ -c /dev/kvm ] && [ -c /dev/keel ] && ! [ -d /sys/module/kvm ]
 result $? "both nodes are there, without in-tree KVM"
@@ -45,7 +29,7 @@ if [ -z "${KEEL_KO:-}" ] || ! modprobe -n kvm_amd 2>/dev/null; then
 		"/dev/kvm stays in-tree KVM's" "rmmod leaves /dev/kvm to in-tree KVM"; do
 		skip "$what" "no KEEL_KO, or no in-tree KVM"
 	done
-	exit $failed
+	finish
 fi
 rmmod keel && ! [ -e /dev/kvm ] && ! [ -e /dev/keel ]
 result $? "rmmod takes both nodes away"
@@ -57,4 +41,4 @@ rmmod keel && [ -c /dev/kvm ]
 result $? "rmmod leaves /dev/kvm to in-tree KVM"
 rmmod kvm_amd kvm
 insmod "$KEEL_KO" kvm_node=1
-exit $failed
+finish

@@ -166,11 +166,19 @@ def named_paths(command):
                     yield path
 
 
-def make_initramfs(path, options, init, job, kernel, agent):
+def stripped(module, job):
+    """A copy of MODULE without its debugging information, most of its size."""
+    target = os.path.join(job, f"stripped-{len(os.listdir(job))}")
+    subprocess.run(["strip", "--strip-debug", "-o", target, module], check=True)
+    return target
+
+
+def make_initramfs(path, options, init, job, agent):
     tree = Tree()
     for link in LINKS:
         if os.path.islink(link):
-            tree.add(link) if os.path.isfile(link) else tree.directory(link)
+            follow = tree.add if os.path.isfile(link) else tree.directory
+            follow(link)
     for name in ("/dev", "/proc", "/sys", "/tmp", "/root", "/run", "/etc", os.getcwd()):
         tree.directory(name)
     tree.lines.append("node /dev/console 600 c 5 1")
@@ -178,13 +186,12 @@ def make_initramfs(path, options, init, job, kernel, agent):
     tree.file("/init", init, 0o755)
     tree.file("/bin/busybox", os.path.join(BUILD, "busybox", "busybox"))
     tree.file(f"{own}/agent", agent)
-    for name in os.listdir(job):
+    for name in ("command", "loadable", "modules", "vars"):
         tree.file(f"{own}/job/{name}", os.path.join(job, name))
 
     programs = host_programs()
     wanted = [os.path.join(BUILD, "selftests-installed"), os.path.join(BUILD, "userspace", "keel")]
-    wanted += [os.path.join(kernel, name) for name in ("vmlinux", "vmlinuz")]
-    wanted += [os.path.join(BUILD, "kernel", "default"), *options.put]
+    wanted += ["/usr/lib/locale/C.utf8", *map(os.path.abspath, options.put)]
     for listing in ("modules", "loadable"):
         with open(os.path.join(job, listing), encoding="utf-8") as lines:
             wanted += lines.read().split("\n")[:-1]
@@ -192,6 +199,8 @@ def make_initramfs(path, options, init, job, kernel, agent):
     for name in [*programs, *wanted, *named_paths(options.command)]:
         if os.path.islink(name) and os.path.isdir(name):
             tree.directory(name)
+        elif name.endswith(".ko"):
+            tree.file(name, stripped(name, job))
         elif os.path.exists(name) and name != "/":
             tree.add(name)
     # Second fields are the paths; only what is executable has libraries.
@@ -554,7 +563,7 @@ def start(options, terminal, kernel, job, console, log, say):
     agent = agent_program()
     init = os.path.join(HERE, "init")
     initramfs, disk, config = (os.path.join(job, name) for name in ("cpio", "disk", "bochsrc"))
-    make_initramfs(initramfs, options, init, job, kernel, agent)
+    make_initramfs(initramfs, options, init, job, agent)
     cmdline = f"{KERNEL_ARGS} KEEL_HOST=bochs {options.append}".strip().encode()
     make_disk(disk, kernel, cmdline, initramfs)
     os.unlink(initramfs)

@@ -31,7 +31,7 @@
 struct options {
 	struct keel_vm_config vm;
 	const char *kernel, *initrd, *append;
-	bool stats;
+	bool stats, no_acpi;
 };
 
 struct machine {
@@ -41,6 +41,7 @@ struct machine {
 	struct keel_rtc *rtc;
 	struct keel_i8042 *kbc;
 	struct keel_sysports *ports;
+	struct keel_pm *pm;
 };
 
 static const char help[] =
@@ -55,12 +56,13 @@ static const char help[] =
 	"  -m, --memory SIZE    memory: a number with K, M, G or T, MiB when bare (default: 512M)\n"
 	"  -c, --cpus N         number of virtual CPUs (default: 1)\n"
 	"  -d, --device PATH    /dev/keel (default) or /dev/kvm\n"
+	"      --no-acpi        only an MP table tells the guest of its CPUs and interrupts\n"
 	"      --stats          at the end, say on stderr what left the kernel how often\n"
 	"  -h, --help           this text\n"
 	"\n"
 	"exit status:\n"
 	"  S       the guest wrote the byte S to I/O port 0xf4 (outb 0xf4)\n"
-	"  0       the guest asked for a reset or halted for good, or Ctrl-A x\n"
+	"  0       the guest powered off, asked for a reset or halted for good, or Ctrl-A x\n"
 	"  1       bad input, or the host failed\n"
 	"  2       the guest shut down by a triple fault\n"
 	"  3       the hypervisor could not go on with the guest\n"
@@ -109,6 +111,7 @@ static int options_parse(int argc, char **argv, struct options *o)
 		{ "memory", required_argument, NULL, 'm' },
 		{ "cpus", required_argument, NULL, 'c' },
 		{ "device", required_argument, NULL, 'd' },
+		{ "no-acpi", no_argument, NULL, 'n' },
 		{ "stats", no_argument, NULL, 's' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
@@ -135,6 +138,9 @@ static int options_parse(int argc, char **argv, struct options *o)
 			break;
 		case 'd':
 			o->vm.device = optarg;
+			break;
+		case 'n':
+			o->no_acpi = true;
 			break;
 		case 's':
 			o->stats = true;
@@ -164,6 +170,13 @@ static void guest_reset(void *opaque, const char *how)
 	keel_vm_end(m->vm, KEEL_END_GUEST, "the guest asked for a reset (%s)", how);
 }
 
+static void guest_off(void *opaque)
+{
+	struct machine *m = opaque;
+
+	keel_vm_end(m->vm, KEEL_END_GUEST, "the guest powered off");
+}
+
 static void guest_exit(void *opaque, unsigned int status)
 {
 	struct machine *m = opaque;
@@ -183,7 +196,9 @@ static void console_quit(void *opaque, const char *error)
 
 static int devices_create(struct machine *m)
 {
-	struct keel_power power = { .reset = guest_reset, .exit = guest_exit, .opaque = m };
+	struct keel_power power = {
+		.reset = guest_reset, .off = guest_off, .exit = guest_exit, .opaque = m,
+	};
 	struct keel_bus *bus = keel_vm_bus(m->vm);
 	struct keel_irq kbc_irq = keel_vm_irq(m->vm, KBC_IRQ);
 	struct keel_uart_config uart = {
@@ -205,6 +220,10 @@ static int devices_create(struct machine *m)
 	if (!ret)
 		ret = keel_sysports_create(bus, &power, &m->ports);
 	if (!ret)
+		ret = keel_pm_create(&power, &m->pm);
+	if (!ret)
+		ret = keel_bus_add(bus, KEEL_PIO, KEEL_PM_PORT, KEEL_PM_PORTS, &keel_pm_ops, m->pm);
+	if (!ret)
 		ret = keel_bus_add(bus, KEEL_PIO, COM1_PORT, KEEL_UART_PORTS, &keel_uart_ops,
 				   m->uart);
 	if (!ret)
@@ -223,6 +242,7 @@ static void machine_destroy(struct machine *m)
 	keel_rtc_destroy(m->rtc);
 	keel_i8042_destroy(m->kbc);
 	keel_sysports_destroy(m->ports);
+	keel_pm_destroy(m->pm);
 	keel_vm_destroy(m->vm);
 }
 
@@ -232,6 +252,7 @@ static int files_load(struct machine *m, const struct options *o)
 		.cmdline = o->append ? o->append : "console=ttyS0",
 		.cpus = o->vm.cpus,
 		.timer_pin = keel_vm_timer_pin(m->vm),
+		.acpi = !o->no_acpi,
 	};
 	struct keel_memory *mem = keel_vm_memory(m->vm);
 	struct keel_kernel kernel;

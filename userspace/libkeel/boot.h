@@ -20,6 +20,7 @@
 #define BOOT_EBDA		0x9fc00		/* end of base memory */
 #define BOOT_BASE_END		0xa0000
 #define BOOT_BIOS		0xf0000		/* MP table; reserved up to 1 MiB */
+#define BOOT_ACPI		0xf4000		/* ACPI tables, the RSDP first */
 #define BOOT_KERNEL_MIN		0x100000
 
 /* What in-tree KVM on Intel wants below 4 GiB: a page of page tables and three pages of TSS. */

@@ -129,6 +129,7 @@ int keel_boot_linux(struct keel_memory *mem, const struct keel_kernel *kernel,
 	size_t len = strlen(cmdline);
 	size_t room = BOOT_CMDLINE_ROOM - 1;
 	struct boot_params *bp;
+	uint64_t rsdp = 0;
 	char *to;
 	int ret;
 
@@ -151,7 +152,12 @@ int keel_boot_linux(struct keel_memory *mem, const struct keel_kernel *kernel,
 	}
 	page_tables_write(mem);
 	low_memory_write(mem);
-	return keel_mptable_write(mem, boot->cpus, boot->timer_pin);
+	ret = keel_mptable_write(mem, boot->cpus, boot->timer_pin);
+	if (!ret && boot->acpi)
+		ret = keel_acpi_write(mem, boot->cpus, boot->timer_pin, &rsdp);
+	/* kernels before 5.0 do not know the field, and look for the table */
+	bp->acpi_rsdp_addr = rsdp;
+	return ret;
 }
 
 static struct kvm_segment segment(uint16_t selector, uint8_t type, bool code)

@@ -3,11 +3,13 @@
  * The bus: finds the device that an I/O port or a guest physical address belongs to.
  *
  * One sorted table for each of the two address spaces. Regions are added before the vCPUs run and
- * never change after, so lookups need no lock; each device serialises its own registers. Where
+ * never change after, so lookups need no lock; each device serialises its own registers. Only the
+ * counts of accesses that nobody claims, kept by address for the statistics, have a lock. Where
  * nobody answers, reads float high, as on an ISA bus: Linux takes that for an absent device, also
  * at the PCI configuration ports 0xcf8 and 0xcfc.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,20 +23,34 @@ struct region {
 	atomic_ulong reads, writes;
 };
 
+/* Addresses that nobody claims: the first so many by themselves, the rest in one count. */
+#define UNCLAIMED_MAX	64
+
+struct unclaimed {
+	uint64_t addr;
+	unsigned long count;
+};
+
 struct space {
 	struct region **region;
 	size_t count;
-	atomic_ulong unclaimed;
+	struct unclaimed unclaimed[UNCLAIMED_MAX];
+	size_t unclaimed_count;
+	unsigned long unclaimed_rest;
 };
 
 struct keel_bus {
+	pthread_mutex_t unclaimed_lock;
 	struct space space[KEEL_SPACES];
 };
 
 int keel_bus_create(struct keel_bus **out)
 {
 	*out = calloc(1, sizeof(**out));
-	return *out ? 0 : keel_fail(ENOMEM, "out of memory");
+	if (!*out)
+		return keel_fail(ENOMEM, "out of memory");
+	pthread_mutex_init(&(*out)->unclaimed_lock, NULL);
+	return 0;
 }
 
 void keel_bus_destroy(struct keel_bus *bus)
@@ -46,6 +62,7 @@ void keel_bus_destroy(struct keel_bus *bus)
 			free(bus->space[s].region[i]);
 		free(bus->space[s].region);
 	}
+	pthread_mutex_destroy(&bus->unclaimed_lock);
 	free(bus);
 }
 
@@ -112,6 +129,23 @@ static void region_access(struct region *r, uint64_t offset, uint8_t *data, unsi
 	}
 }
 
+static void unclaimed_count(struct keel_bus *bus, struct space *s, uint64_t addr)
+{
+	size_t i = 0;
+
+	pthread_mutex_lock(&bus->unclaimed_lock);
+	while (i < s->unclaimed_count && s->unclaimed[i].addr != addr)
+		i++;
+	if (i < UNCLAIMED_MAX) {
+		if (i == s->unclaimed_count)
+			s->unclaimed[s->unclaimed_count++].addr = addr;
+		s->unclaimed[i].count++;
+	} else {
+		s->unclaimed_rest++;
+	}
+	pthread_mutex_unlock(&bus->unclaimed_lock);
+}
+
 void keel_bus_access(struct keel_bus *bus, enum keel_space space, uint64_t addr, void *data,
 		     unsigned int size, bool write)
 {
@@ -129,7 +163,7 @@ void keel_bus_access(struct keel_bus *bus, enum keel_space space, uint64_t addr,
 			keel_bus_access(bus, space, addr + i, (uint8_t *)data + i, 1, write);
 		return;
 	}
-	atomic_fetch_add_explicit(&s->unclaimed, 1, memory_order_relaxed);
+	unclaimed_count(bus, s, addr);
 	if (!write)
 		memset(data, 0xff, size);
 }
@@ -149,7 +183,12 @@ void keel_bus_stats(struct keel_bus *bus, FILE *to)
 			fprintf(to, "  %s 0x%-6llx %-12s %10lu reads %10lu writes\n", name[i],
 				(unsigned long long)r->base, r->ops->name, r->reads, r->writes);
 		}
-		if (s->unclaimed)
-			fprintf(to, "  %s unclaimed %22lu accesses\n", name[i], s->unclaimed);
+		for (size_t j = 0; j < s->unclaimed_count; j++)
+			fprintf(to, "  %s 0x%-6llx %-12s %10lu accesses\n", name[i],
+				(unsigned long long)s->unclaimed[j].addr, "unclaimed",
+				s->unclaimed[j].count);
+		if (s->unclaimed_rest)
+			fprintf(to, "  %s others   %-12s %10lu accesses\n", name[i], "unclaimed",
+				s->unclaimed_rest);
 	}
 }

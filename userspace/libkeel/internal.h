@@ -53,6 +53,8 @@ struct keel_vm {
 	atomic_uint check;		/* number of the current halt check */
 	unsigned int dead_rounds;	/* main thread only */
 	unsigned long dead_exits;
+	bool asked_all;			/* in the last round */
+	unsigned int witness;		/* a vCPU that was alive when last asked */
 };
 
 int keel_vcpu_create(struct keel_vm *vm, unsigned int id, struct keel_vcpu *vcpu);

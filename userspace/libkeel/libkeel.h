@@ -103,13 +103,14 @@ struct keel_boot {
 	const char *cmdline;		/* or NULL for an empty one */
 	unsigned int cpus;
 	unsigned int timer_pin;		/* of the I/O APIC: keel_vm_timer_pin() */
+	bool acpi;			/* ACPI tables beside the MP table */
 };
 
 /**
  * keel_boot_linux - write what Linux expects to find at its 64-bit entry
  *
- * Boot parameters with memory map, command line and initrd; page tables, GDT, BIOS data area and
- * MP table. -ENOMEM when the initrd does not fit, -E2BIG for a command line too long.
+ * Boot parameters with memory map, command line and initrd; page tables, GDT, BIOS data area, MP
+ * table and ACPI tables. -ENOMEM when the initrd does not fit, -E2BIG for a command line too long.
  */
 int keel_boot_linux(struct keel_memory *mem, const struct keel_kernel *kernel,
 		    const struct keel_boot *boot);
@@ -128,6 +129,14 @@ unsigned int keel_e820_build(const struct keel_memory *mem, struct boot_e820_ent
 /* The MP table needs an 8-bit APIC id for each vCPU and one for the I/O APIC. */
 #define KEEL_MAX_CPUS		254
 int keel_mptable_write(struct keel_memory *mem, unsigned int cpus, unsigned int timer_pin);
+
+/**
+ * keel_acpi_write - the ACPI tables of a machine with the devices that keel_pm_ops, keel_uart_ops,
+ *		     keel_i8042_ops and keel_rtc_ops are for, at their usual ports
+ * @rsdp: where the first of them lies
+ */
+int keel_acpi_write(struct keel_memory *mem, unsigned int cpus, unsigned int timer_pin,
+		    uint64_t *rsdp);
 
 /** keel_file_load - read a whole file into malloc()ed memory; -EFBIG beyond @limit bytes */
 int keel_file_load(const char *path, uint64_t limit, void **data, size_t *size);
@@ -207,6 +216,7 @@ extern const struct keel_bus_ops keel_rtc_ops;
 /* How a device tells that the guest asked the machine to end. */
 struct keel_power {
 	void (*reset)(void *opaque, const char *how);
+	void (*off)(void *opaque);
 	void (*exit)(void *opaque, unsigned int status);
 	void *opaque;
 };
@@ -225,6 +235,18 @@ int keel_sysports_create(struct keel_bus *bus, const struct keel_power *power,
 void keel_sysports_destroy(struct keel_sysports *ports);
 
 #define KEEL_PORT_EXIT		0xf4
+#define KEEL_PORT_RESET		0xcf9
+#define KEEL_RESET_VALUE	0x06	/* resets all */
+
+/* The ACPI power management registers: PM1 events, then PM1 control. */
+struct keel_pm;
+int keel_pm_create(const struct keel_power *power, struct keel_pm **out);
+void keel_pm_destroy(struct keel_pm *pm);
+extern const struct keel_bus_ops keel_pm_ops;
+#define KEEL_PM_PORT		0x600
+#define KEEL_PM_CONTROL		4	/* offset of PM1 control */
+#define KEEL_PM_PORTS		6
+#define KEEL_PM_S5		5	/* the sleep type that powers off */
 
 /* Console ---------------------------------------------------------------------------------- */
 

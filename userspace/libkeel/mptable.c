@@ -117,7 +117,7 @@ static void put_interrupts(struct writer *w, uint8_t ioapic, unsigned int timer_
 
 int keel_mptable_write(struct keel_memory *mem, unsigned int cpus, unsigned int timer_pin)
 {
-	const size_t room = BOOT_KERNEL_MIN - BOOT_BIOS;
+	const size_t room = BOOT_ACPI - BOOT_BIOS;
 	uint8_t *area = keel_memory_at(mem, BOOT_BIOS, room);
 	struct mp_pointer *pointer = (struct mp_pointer *)area;
 	struct mp_header *header = (struct mp_header *)(area + sizeof(*pointer));

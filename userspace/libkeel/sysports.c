@@ -18,7 +18,7 @@
 
 #define PORT_POST	0x80
 #define PORT_A20	0x92
-#define PORT_RESET	0xcf9
+#define PORT_RESET	KEEL_PORT_RESET
 #define PORT_PCI	0xcf8
 
 #define A20_RESET	0x01

@@ -277,8 +277,11 @@ static void *vcpu_thread(void *opaque)
 {
 	struct keel_vcpu *vcpu = opaque;
 	struct keel_vm *vm = vcpu->vm;
+	char name[16];
 	sigset_t kick;
 
+	snprintf(name, sizeof(name), "vcpu %u", vcpu->id);
+	pthread_setname_np(pthread_self(), name);
 	sigemptyset(&kick);
 	sigaddset(&kick, KEEL_KICK_SIGNAL);
 	pthread_sigmask(SIG_UNBLOCK, &kick, NULL);

@@ -407,33 +407,53 @@ static unsigned long total_exits(struct keel_vm *vm)
 	return sum;
 }
 
-static bool all_dead(struct keel_vm *vm)
+static bool answered_dead(const struct keel_vm *vm, unsigned int i)
 {
-	for (unsigned int i = 0; i < vm->cpus; i++)
-		if (vm->vcpu[i].check_done != vm->check || !vm->vcpu[i].check_dead)
-			return false;
-	return true;
+	return vm->vcpu[i].check_done == vm->check && vm->vcpu[i].check_dead;
+}
+
+/* A vCPU that is not known to be dead, beginning with the last that was found; vm->cpus: none. */
+static unsigned int witness_find(struct keel_vm *vm)
+{
+	for (unsigned int n = 0; n < vm->cpus; n++) {
+		unsigned int i = (vm->witness + n) % vm->cpus;
+
+		if (!answered_dead(vm, i))
+			return i;
+	}
+	return vm->cpus;
 }
 
 /*
  * A guest without a power-off way halts with interrupts off, and sleeps in the kernel for ever. So
- * while nothing exits to userspace, each vCPU is asked now and then whether it can still wake up.
- * Two rounds must agree, with no exit between: one vCPU's answer may be older than another's act.
+ * while nothing exits to userspace, vCPUs are asked now and then whether they can still wake up.
+ * One that can is enough, so the others are let sleep: a vCPU that is offline costs nothing. When
+ * none is left all are asked. Two rounds must agree, with no exit between: one vCPU's answer may be
+ * older than another's act.
  */
 void keel_vm_check_halted(struct keel_vm *vm)
 {
 	unsigned long exits = total_exits(vm);
 	bool quiet = exits == vm->dead_exits;
+	unsigned int alive = vm->check ? witness_find(vm) : vm->witness;
 
 	vm->dead_exits = exits;
-	vm->dead_rounds = quiet && vm->check && all_dead(vm) ? vm->dead_rounds + 1 : 0;
+	vm->dead_rounds = quiet && vm->asked_all && alive == vm->cpus ? vm->dead_rounds + 1 : 0;
 	if (vm->dead_rounds == 2) {
 		keel_vm_end(vm, KEEL_END_GUEST, "the guest halted");
 		return;
 	}
+	vm->asked_all = false;
 	if (!quiet)
 		return;
 	vm->check++;
+	if (alive < vm->cpus && vm->vcpu[alive].check_done == vm->check - 1 &&
+	    !vm->vcpu[alive].check_dead) {
+		vm->witness = alive;
+		keel_vcpu_kick(&vm->vcpu[alive]);
+		return;
+	}
+	vm->asked_all = true;
 	for (unsigned int i = 0; i < vm->cpus; i++)
 		keel_vcpu_kick(&vm->vcpu[i]);
 }

@@ -23,7 +23,7 @@ result() {
 # "case KVM_X:" of the dispatchers, and the rows "{ KVM_X, " of the state ioctls
 sed -nE 's/^\t(case|\{) ((KVM|KEEL)_[A-Z0-9_]+)[:,].*/\2/p' "$tree"/module/main.c "$tree"/module/vm.c \
 	"$tree"/module/vcpu.c "$tree"/module/regs.c "$tree"/module/irqchip/routing.c |
-	grep -vE '^KVM_(CAP|IRQCHIP|IRQ_ROUTING|PIO)_' | sort -u >"$tmp/served"
+	grep -vE '^KVM_(CAP|IRQCHIP|IRQ_ROUTING|PIO|COALESCED_MMIO_PAGE)_' | sort -u >"$tmp/served"
 sed -nE 's/^   \* - ((KVM|KEEL)_[A-Z0-9_]+)$/\1/p' "$abi" | sort >"$tmp/listed"
 grep -oE '``(api|guest)/[a-z0-9_]+``' "$abi" | tr -d '`' | sort -u >"$tmp/tests"
 
