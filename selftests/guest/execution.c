@@ -343,7 +343,7 @@ FIXTURE_TEARDOWN(execution)
 {
 }
 
-TEST_F(execution, programs)
+TEST_F_TIMEOUT(execution, programs, 240)
 {
 	unsigned int i;
 
@@ -351,7 +351,7 @@ TEST_F(execution, programs)
 		compare(_metadata, variant->mode, &programs[i], 0);
 }
 
-TEST_F(execution, sensitive_instructions)
+TEST_F_TIMEOUT(execution, sensitive_instructions, 240)
 {
 	unsigned int i;
 
