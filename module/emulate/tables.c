@@ -325,13 +325,13 @@ static const struct keel_op group9[8] = {
 };
 
 static const struct keel_op group15_reg_0[4] = {
-	[2] = ROW(RDFSBASE, E, NONE, M | F_ONLY64 | F_NORD),
+	[2] = ROW(RDFSBASE, E, NONE, M | F_ONLY64 | F_NORD | F_NO66),
 };
 static const struct keel_op group15_reg_1[4] = {
-	[2] = ROW(RDGSBASE, E, NONE, M | F_ONLY64 | F_NORD),
+	[2] = ROW(RDGSBASE, E, NONE, M | F_ONLY64 | F_NORD | F_NO66),
 };
-static const struct keel_op group15_reg_2[4] = { [2] = ROW(WRFSBASE, NONE, E, M | F_ONLY64) };
-static const struct keel_op group15_reg_3[4] = { [2] = ROW(WRGSBASE, NONE, E, M | F_ONLY64) };
+static const struct keel_op group15_reg_2[4] = { [2] = ROW(WRFSBASE, NONE, E, M | F_ONLY64 | F_NO66) };
+static const struct keel_op group15_reg_3[4] = { [2] = ROW(WRGSBASE, NONE, E, M | F_ONLY64 | F_NO66) };
 static const struct keel_op group15_reg_56[4] = {
 	PLAIN(FENCE, M), NOEXEC(M), NOEXEC(M), NOEXEC(M),
 };
