@@ -97,6 +97,21 @@ check: deps-check
 	@scripts/get-kselftest
 	+@MAKE='$(MAKE)' KDIR=$(host_kdir) selftests/testhost/check
 
+# The emulator against this machine's CPU, what its tests reach, and coverage-guided fuzzing of it.
+
+emulate := $(MAKE) -s -C selftests/host/emulate OUTPUT=$(BUILD)/selftests/host/emulate
+
+fuzz-diff:
+	@scripts/deps build
+	@$(emulate) $(if $(COUNT),COUNT=$(COUNT)) $(if $(SEED),SEED=$(SEED)) fuzz-diff
+
+cover:
+	@scripts/deps build
+	@$(emulate) cover
+
+fuzz-cover: deps-fuzz
+	@$(emulate) $(if $(SECONDS),SECONDS=$(SECONDS)) fuzz-cover
+
 deps: deps-check
 deps-%:
 	@scripts/deps $*
@@ -151,6 +166,10 @@ help:
 #:   make check HOST=svm     the tests on one of the three only: svm, vmx or svm-nrip
 #:   make run HV=kvm, make check HV=kvm     the same on the kernel's own KVM
 #:   make deps               only installs what is missing for these
+#: The instruction emulator, on this machine (Documentation/emulator.rst):
+#:   make fuzz-diff          against this CPU; COUNT=1000000 SEED=1
+#:   make cover              the share of its lines that its unit tests reach
+#:   make fuzz-cover         coverage-guided fuzzing, with clang; SECONDS=60
 #: On this machine:
 #:   make                    keel.ko, and the client: build/userspace/keel
 #:   make load, make unload  insmod and rmmod keel.ko
@@ -165,5 +184,5 @@ help:
 #:   PREFIX=, DESTDIR=       where to install
 #:   W=, C=, V=              kbuild's
 
-.PHONY: all module userspace run run-command host-build check deps load unload install \
+.PHONY: all module userspace run run-command host-build check fuzz-diff cover fuzz-cover deps load unload install \
 	install-dkms clean clean-module distclean help

@@ -29,6 +29,7 @@ struct keel_emul {
 	u8 pio_buf[KEEL_EMU_PIO_MAX];	/* ... which were read */
 	u8 pio_size;
 	bool pio_in;
+	bool halted;		/* the instruction was HLT */
 	bool tpr_dropped;	/* CR8 was lowered, and the client has the APIC */
 	int (*again)(struct keel_vcpu *vcpu);	/* what an access for the client has interrupted */
 	struct keel_emu_event event;	/* delivery: the event ... */
@@ -196,6 +197,9 @@ static int op_cmpxchg(struct keel_emu *emu, u64 la, void *old, const void *new, 
 	if (!is_ram(to_vcpu(emu), gpa, true))
 		return device_access(emu, gpa, (void *)new, len, true);
 	r = keel_guest_cmpxchg(to_vcpu(emu)->vm, gpa, old, new, len);
+	/* A split lock that would trap in the host: as across two pages, a write is the best there is. */
+	if (r == -EINVAL)
+		r = keel_guest_write(to_vcpu(emu)->vm, gpa, new, len);
 	if (r < 0) {
 		to_emul(emu)->err = r == -EFAULT ? r : 0;
 		return KEEL_EMU_UNHANDLEABLE;
@@ -425,20 +429,22 @@ static void op_cpuid(struct keel_emu *emu, u32 regs[4])
 	keel_cpuid_query(to_vcpu(emu), &regs[0], &regs[1], &regs[2], &regs[3]);
 }
 
-/* Vector registers: the XMM ones; wider and MMX accesses to devices are not emulated. */
+/* Vector registers: 16 or 32 bytes of XMM and YMM, 8 of MMX. The emulator has checked that they may be used. */
 static int op_get_vec(struct keel_emu *emu, unsigned int nr, void *buf, unsigned int len)
 {
-	if (len != 16)
-		return KEEL_EMU_UNHANDLEABLE;
-	keel_fpu_read_xmm(to_vcpu(emu), nr, buf);
+	if (len == 8)
+		return keel_fpu_mmx(to_vcpu(emu), nr, buf, false) ?
+		       keel_emu_fault(emu, X86_TRAP_MF, false, 0) : KEEL_EMU_OK;
+	keel_fpu_read_vec(to_vcpu(emu), nr, buf, len);
 	return KEEL_EMU_OK;
 }
 
 static int op_set_vec(struct keel_emu *emu, unsigned int nr, const void *buf, unsigned int len, bool zero_upper)
 {
-	if (len != 16 || zero_upper)
-		return KEEL_EMU_UNHANDLEABLE;
-	keel_fpu_write_xmm(to_vcpu(emu), nr, buf);
+	if (len == 8)
+		return keel_fpu_mmx(to_vcpu(emu), nr, (u8 *)buf, true) ?
+		       keel_emu_fault(emu, X86_TRAP_MF, false, 0) : KEEL_EMU_OK;
+	keel_fpu_write_vec(to_vcpu(emu), nr, buf, len, zero_upper);
 	return KEEL_EMU_OK;
 }
 
@@ -471,8 +477,14 @@ static int op_system(struct keel_emu *emu, enum keel_emu_system what, u64 arg, u
 			keel_ops->vcpu_set_nmi_masked(vcpu, false);
 		}
 		return KEEL_EMU_OK;
+	case KEEL_SYS_HLT:
+		to_emul(emu)->halted = true;
+		return KEEL_EMU_OK;
+	case KEEL_SYS_HYPERCALL:
+		keel_hypercall(vcpu, emu->gpr, result);
+		return KEEL_EMU_OK;
 	default:
-		return KEEL_EMU_UNHANDLEABLE;	/* HLT and hypercalls always exit themselves */
+		return KEEL_EMU_UNHANDLEABLE;
 	}
 }
 
@@ -606,6 +618,7 @@ static int finish(struct keel_vcpu *vcpu, int status)
 	switch (status) {
 	case KEEL_EMU_OK:
 		store_registers(vcpu);
+		vcpu->nr_emulated++;
 		keel_insn_done(vcpu);
 		if (emu->db_trap)
 			keel_inject_debug(vcpu, emu->db_trap);
@@ -613,6 +626,10 @@ static int finish(struct keel_vcpu *vcpu, int status)
 			e->tpr_dropped = false;
 			vcpu->run->exit_reason = KVM_EXIT_SET_TPR;
 			return KEEL_TO_USER;
+		}
+		if (e->halted) {
+			e->halted = false;
+			return keel_halted(vcpu);
 		}
 		return KEEL_RESUME;
 	case KEEL_EMU_FAULT:

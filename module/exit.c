@@ -109,6 +109,22 @@ int keel_exit_cpuid(struct keel_vcpu *vcpu)
 }
 
 /**
+ * keel_halted() - the vCPU has executed HLT
+ * @vcpu: the vCPU, locked
+ *
+ * Return: KEEL_RESUME (run.c sees mp_state), or KEEL_TO_USER without an in-kernel local APIC
+ */
+int keel_halted(struct keel_vcpu *vcpu)
+{
+	if (vcpu->apic) {
+		vcpu->mp_state = KVM_MP_STATE_HALTED;
+		return KEEL_RESUME;
+	}
+	vcpu->run->exit_reason = KVM_EXIT_HLT;
+	return KEEL_TO_USER;
+}
+
+/**
  * keel_exit_hlt() - HLT: stepped over; the thread sleeps, or the client decides
  * @vcpu: the vCPU, locked
  *
@@ -120,12 +136,7 @@ int keel_exit_hlt(struct keel_vcpu *vcpu)
 
 	if (err)
 		return no_length(vcpu, err);
-	if (vcpu->apic) {
-		vcpu->mp_state = KVM_MP_STATE_HALTED;
-		return KEEL_RESUME;
-	}
-	vcpu->run->exit_reason = KVM_EXIT_HLT;
-	return KEEL_TO_USER;
+	return keel_halted(vcpu);
 }
 
 /* An access that no row of the MSR table takes: to the client if it asked for it, else #GP. */
@@ -214,25 +225,24 @@ int keel_exit_xsetbv(struct keel_vcpu *vcpu)
 }
 
 /**
- * keel_exit_hypercall() - VMCALL or VMMCALL: result in RAX, stepped over
+ * keel_hypercall() - what a hypercall does and answers
  * @vcpu: the vCPU, locked
+ * @gpr: its general registers
+ * @result: the result for RAX
  *
- * Return: as keel_exit_skip()
+ * Return: 0, or -EAGAIN inside the window
  */
-int keel_exit_hypercall(struct keel_vcpu *vcpu)
+int keel_hypercall(struct keel_vcpu *vcpu, const u64 *gpr, u64 *result)
 {
 	bool user = keel_st(vcpu, KEEL_ST_SEG)->cpl;
-	u64 *gpr = vcpu->st.gpr;
 	struct keel_hypercall hc = {
 		.nr = gpr[KEEL_RAX],
 		.arg = { gpr[KEEL_RBX], gpr[KEEL_RCX], gpr[KEEL_RDX], gpr[KEEL_RSI] },
 		.wide = long_mode64(vcpu),
 		.ret = -KVM_EPERM,
 	};
-	int i, len = insn_length(vcpu);
+	int i;
 
-	if (len <= 0)
-		return no_length(vcpu, len);
 	if (!hc.wide) {
 		hc.nr = (u32)hc.nr;
 		for (i = 0; i < ARRAY_SIZE(hc.arg); i++)
@@ -240,7 +250,26 @@ int keel_exit_hypercall(struct keel_vcpu *vcpu)
 	}
 	if (!user && keel_pv_hypercall(vcpu, &hc))
 		return -EAGAIN;
-	gpr[KEEL_RAX] = hc.wide ? (u64)hc.ret : (u32)hc.ret;
+	*result = hc.wide ? (u64)hc.ret : (u32)hc.ret;
+	return 0;
+}
+
+/**
+ * keel_exit_hypercall() - VMCALL or VMMCALL: result in RAX, stepped over
+ * @vcpu: the vCPU, locked
+ *
+ * Return: as keel_exit_skip()
+ */
+int keel_exit_hypercall(struct keel_vcpu *vcpu)
+{
+	int len = insn_length(vcpu);
+	u64 result;
+
+	if (len <= 0)
+		return no_length(vcpu, len);
+	if (keel_hypercall(vcpu, vcpu->st.gpr, &result))
+		return -EAGAIN;
+	vcpu->st.gpr[KEEL_RAX] = result;
 	step_over(vcpu, len);
 	return KEEL_RESUME;
 }
@@ -451,8 +480,11 @@ int keel_exit_io(struct keel_vcpu *vcpu, u16 port, u8 size, bool in, bool string
  */
 int keel_exit_memory(struct keel_vcpu *vcpu, u64 gpa, u32 access)
 {
-	int r = keel_mmu_fault(vcpu, gpa, access);
+	int r;
 
+	if (unlikely(vcpu->vm->execution == KEEL_EXECUTION_TRAPPED))
+		return keel_interpret_trapped(vcpu);
+	r = keel_mmu_fault(vcpu, gpa, access);
 	if (r == KEEL_MMU_RETRY)
 		return KEEL_RESUME;
 	if (r != KEEL_MMU_EMULATE)

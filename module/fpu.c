@@ -27,11 +27,14 @@
 #define XF_FP		BIT_ULL(0)
 #define XF_SSE		BIT_ULL(1)
 #define XF_YMM		BIT_ULL(2)
+#define XF_YMM_NR	2
+#define XF_ZMM_HI_NR	6
 #define XF_AVX512	(BIT_ULL(5) | BIT_ULL(6) | BIT_ULL(7))
 #define XF_FPSSE	(XF_FP | XF_SSE)
 
 #define FCW_INIT	0x37f	/* FNINIT: all exceptions masked, 64-bit precision */
 #define MXCSR_INIT	0x1f80
+#define FSW_ES		0x80	/* an unmasked exception waits */
 
 /* The fixed part of the XSAVE area, which begins with the FXSAVE area (SDM 1, 10.5.1 and 13.4). */
 struct xsave_area {
@@ -324,6 +327,8 @@ static void area_materialize(struct xsave_area *area, u64 mask)
 	}
 	if (missing & XF_SSE)
 		memset(area->xmm, 0, sizeof(area->xmm));
+	if (missing & XF_YMM)
+		memset((void *)area + components[XF_YMM_NR].offset, 0, components[XF_YMM_NR].size);
 	area->xstate_bv |= mask;
 }
 
@@ -456,32 +461,98 @@ int keel_fpu_set_xsave(struct keel_vcpu *vcpu, const void *buf, unsigned int siz
 	return 0;
 }
 
-/**
- * keel_fpu_read_xmm() - one XMM register, for the emulator
- * @vcpu: the vCPU, locked, outside the window
- * @reg: 0 to 15
- * @val: filled
- */
-void keel_fpu_read_xmm(struct keel_vcpu *vcpu, unsigned int reg, u8 val[16])
+/* The part of a component of 32-byte registers (YMM_Hi128: 16 bytes, ZMM_Hi256: 32) that @reg has. */
+static u8 *extended_part(struct xsave_area *area, unsigned int component, unsigned int reg)
 {
-	const struct xsave_area *area = vcpu->fpu->area;
-
-	if (area->xstate_bv & XF_SSE)
-		memcpy(val, area->xmm[reg & 15], 16);
-	else
-		memset(val, 0, 16);
+	return (u8 *)area + components[component].offset + reg * (components[component].size / 16);
 }
 
 /**
- * keel_fpu_write_xmm() - one XMM register, from the emulator; bits above 127 stay
+ * keel_fpu_read_vec() - the low bytes of a vector register, for the emulator
  * @vcpu: the vCPU, locked, outside the window
  * @reg: 0 to 15
- * @val: the new value
+ * @val: filled
+ * @len: 16, or 32 when the guest's XCR0 has AVX
  */
-void keel_fpu_write_xmm(struct keel_vcpu *vcpu, unsigned int reg, const u8 val[16])
+void keel_fpu_read_vec(struct keel_vcpu *vcpu, unsigned int reg, u8 *val, unsigned int len)
 {
 	struct xsave_area *area = vcpu->fpu->area;
 
+	memset(val, 0, len);
+	if (area->xstate_bv & XF_SSE)
+		memcpy(val, area->xmm[reg & 15], 16);
+	if (len > 16 && (area->xstate_bv & XF_YMM))
+		memcpy(val + 16, extended_part(area, XF_YMM_NR, reg & 15), 16);
+}
+
+/**
+ * keel_fpu_write_vec() - the low bytes of a vector register, from the emulator
+ * @vcpu: the vCPU, locked, outside the window
+ * @reg: 0 to 15
+ * @val: the new value
+ * @len: 16, or 32 when the guest's XCR0 has AVX
+ * @zero_upper: clear the bits above, to the end of the longest register; else they stay
+ */
+void keel_fpu_write_vec(struct keel_vcpu *vcpu, unsigned int reg, const u8 *val, unsigned int len,
+			bool zero_upper)
+{
+	struct xsave_area *area = vcpu->fpu->area;
+
+	reg &= 15;
 	area_materialize(area, XF_SSE);
-	memcpy(area->xmm[reg & 15], val, 16);
+	memcpy(area->xmm[reg], val, 16);
+	if (len > 16) {
+		area_materialize(area, XF_YMM);
+		memcpy(extended_part(area, XF_YMM_NR, reg), val + 16, 16);
+	} else if (zero_upper && (area->xstate_bv & XF_YMM)) {
+		memset(extended_part(area, XF_YMM_NR, reg), 0, 16);
+	}
+	if (zero_upper && (area->xstate_bv & BIT_ULL(XF_ZMM_HI_NR)))
+		memset(extended_part(area, XF_ZMM_HI_NR, reg), 0, 32);
+}
+
+/*
+ * Any MMX instruction: the top of the stack becomes 0 and all registers valid (SDM 1, 9.5.1). With the top at 0,
+ * MMi is ST(i), so the registers are rotated into that order.
+ */
+static void mmx_enter(struct xsave_area *area)
+{
+	unsigned int top, i;
+	u8 st[8][16];
+
+	top = area->fsw >> 11 & 7;
+	memcpy(st, area->st, sizeof(st));
+	for (i = 0; top && i < 8; i++)
+		memcpy(area->st[(top + i) & 7], st[i], 16);
+	area->fsw &= ~(7 << 11);
+	area->ftw = 0xff;
+}
+
+/**
+ * keel_fpu_mmx() - read or write an MMX register, for the emulator
+ * @vcpu: the vCPU, locked, outside the window
+ * @reg: 0 to 7
+ * @val: the value, in or out
+ * @write: write it
+ *
+ * A read changes nothing, since the instruction may still fault; so a store, on its own, does not mark the
+ * registers valid as a CPU would.
+ *
+ * Return: 0, or -EIO with an x87 exception pending: the instruction raises #MF instead
+ */
+int keel_fpu_mmx(struct keel_vcpu *vcpu, unsigned int reg, u8 val[8], bool write)
+{
+	struct xsave_area *area = vcpu->fpu->area;
+
+	area_materialize(area, XF_FP);
+	if (area->fsw & FSW_ES)
+		return -EIO;
+	if (!write) {
+		memcpy(val, area->st[(reg - (area->fsw >> 11)) & 7], 8);
+		return 0;
+	}
+	mmx_enter(area);
+	memcpy(area->st[reg & 7], val, 8);
+	memset(area->st[reg & 7] + 8, 0xff, 2);
+	return 0;
 }

@@ -238,7 +238,12 @@ static void give(struct keel_vcpu *vcpu, u8 type, u8 vector, bool has_error, u32
 		.type = type, .vector = vector, .has_error = has_error, .error = error,
 	};
 
-	keel_ops->vcpu_inject(vcpu, &ev);
+	if (keel_delivers_softly(vcpu))
+		vcpu->soft_event = (struct keel_soft_event) {
+			.pending = true, .type = type, .vector = vector, .has_error = has_error, .error = error,
+		};
+	else
+		keel_ops->vcpu_inject(vcpu, &ev);
 }
 
 /**
@@ -353,6 +358,7 @@ int keel_inject_pending(struct keel_vcpu *vcpu)
 	windows = inject_async(vcpu, busy);
 	if (vcpu->run->request_interrupt_window && keel_accepts_client_interrupt(vcpu))
 		windows |= KEEL_WIN_IRQ;
-	keel_ops->vcpu_want_window(vcpu, windows);
+	if (!keel_delivers_softly(vcpu))
+		keel_ops->vcpu_want_window(vcpu, windows);
 	return KEEL_RESUME;
 }

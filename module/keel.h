@@ -218,6 +218,14 @@ struct keel_hostregs {
 	bool dr_saved;
 };
 
+/* The event that the emulator is to deliver; as struct keel_event of ops.h. */
+struct keel_soft_event {
+	bool pending;
+	bool has_error;
+	u8 type, vector;
+	u32 error;
+};
+
 /**
  * struct keel_task_switch - a hardware task switch that exits, as the vendor decoded it
  * @selector: of the new task's TSS
@@ -295,6 +303,8 @@ struct keel_vcpu {
 	struct keel_pio pio;
 	struct keel_emul *emul;
 	u64 nr_exits;
+	u64 nr_emulated;		/* instructions that the emulator completed */
+	struct keel_soft_event soft_event;	/* interpret.c; not in a VM that runs directly */
 	u8 eoi_vector;			/* of KEEL_REQ_EOI_EXIT */
 
 	int ext_vector;			/* split irqchip: ExtINT of the client's PIC, -1: none */
@@ -340,6 +350,7 @@ struct keel_vm {
 	s64 halt_poll_ns;		/* KVM_CAP_HALT_POLL; -1: the module's parameter */
 	int last_boosted;		/* index of the vCPU that was last yielded to */
 	bool exit_on_emulation_error;
+	u8 execution;			/* KEEL_EXECUTION_*; constant once there is a vCPU */
 	bool exception_payload;		/* KVM_CAP_EXCEPTION_PAYLOAD is enabled */
 	bool triple_fault_event;	/* KVM_CAP_X86_TRIPLE_FAULT_EVENT is enabled */
 	void *apic_page;		/* mapped at the local APIC's address, see lapic_virt.c; NULL: none */
@@ -398,6 +409,8 @@ static inline bool keel_check_request(enum keel_req req, struct keel_vcpu *vcpu)
 /* exit.c: what the vendors call once they have decoded an exit */
 int keel_exit_cpuid(struct keel_vcpu *vcpu);
 int keel_exit_hlt(struct keel_vcpu *vcpu);
+int keel_halted(struct keel_vcpu *vcpu);
+int keel_hypercall(struct keel_vcpu *vcpu, const u64 *gpr, u64 *result);
 int keel_exit_rdmsr(struct keel_vcpu *vcpu);
 int keel_exit_wrmsr(struct keel_vcpu *vcpu);
 int keel_exit_io(struct keel_vcpu *vcpu, u16 port, u8 size, bool in, bool string);
@@ -454,6 +467,15 @@ int keel_insn_length(struct keel_vcpu *vcpu);
 int keel_emul_deliver(struct keel_vcpu *vcpu, u8 type, u8 vector, bool has_error, u32 error);
 int keel_emul_task_switch(struct keel_vcpu *vcpu, const struct keel_task_switch *ts, u8 insn_len);
 
+/* interpret.c */
+struct keel_execution;
+bool keel_delivers_softly(const struct keel_vcpu *vcpu);
+int keel_interpret(struct keel_vcpu *vcpu);
+int keel_interpret_event(struct keel_vcpu *vcpu, bool *delivered);
+int keel_interpret_trapped(struct keel_vcpu *vcpu);
+long keel_set_execution(struct keel_vm *vm, const struct keel_execution __user *uexec);
+long keel_get_execution(struct keel_vcpu *vcpu, struct keel_execution __user *uexec);
+
 /* inject.c */
 void keel_inject_exception(struct keel_vcpu *vcpu, u8 vector);
 void keel_inject_exception_err(struct keel_vcpu *vcpu, u8 vector, u32 error);
@@ -483,8 +505,9 @@ void keel_fpu_get_legacy(struct keel_vcpu *vcpu, struct kvm_fpu *fpu);
 int keel_fpu_set_legacy(struct keel_vcpu *vcpu, const struct kvm_fpu *fpu);
 void keel_fpu_get_xsave(struct keel_vcpu *vcpu, void *buf, unsigned int size);
 int keel_fpu_set_xsave(struct keel_vcpu *vcpu, const void *buf, unsigned int size);
-void keel_fpu_read_xmm(struct keel_vcpu *vcpu, unsigned int reg, u8 val[16]);
-void keel_fpu_write_xmm(struct keel_vcpu *vcpu, unsigned int reg, const u8 val[16]);
+void keel_fpu_read_vec(struct keel_vcpu *vcpu, unsigned int reg, u8 *val, unsigned int len);
+void keel_fpu_write_vec(struct keel_vcpu *vcpu, unsigned int reg, const u8 *val, unsigned int len, bool zero_upper);
+int keel_fpu_mmx(struct keel_vcpu *vcpu, unsigned int reg, u8 val[8], bool write);
 
 /* regs.c: the state ioctls; the caller holds vcpu->mutex */
 long keel_vcpu_state_ioctl(struct keel_vcpu *vcpu, unsigned int cmd, void __user *arg);

@@ -238,6 +238,7 @@ static long get_info(struct keel_info __user *uinfo)
 	    memchr_inv(info.reserved, 0, sizeof(info.reserved)))
 		return -EINVAL;
 	keel_ops->hw_info(&info);
+	info.features |= KEEL_INFO_EXECUTION;
 	return copy_to_user(uinfo, &info, sizeof(info)) ? -EFAULT : 0;
 }
 

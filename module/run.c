@@ -285,6 +285,24 @@ static int block(struct keel_vcpu *vcpu, int *srcu)
 	return KEEL_RESUME;
 }
 
+/* The emulator's turn, where the VM is set to it (interpret.c). */
+static int run_interpreted(struct keel_vcpu *vcpu, int *srcu)
+	__must_hold(&vcpu->vm->srcu)
+{
+	bool delivered;
+	int r;
+
+	if (vcpu->vm->execution == KEEL_EXECUTION_TRAPPED) {
+		r = keel_interpret_event(vcpu, &delivered);
+		return r != KEEL_RESUME || delivered ? r : run_window(vcpu, srcu);
+	}
+	r = keel_interpret(vcpu);
+	/* As a window does: a change of slots waits for the readers. */
+	srcu_read_unlock(&vcpu->vm->srcu, *srcu);
+	*srcu = srcu_read_lock(&vcpu->vm->srcu);
+	return r;
+}
+
 static int run_loop(struct keel_vcpu *vcpu)
 {
 	int srcu = srcu_read_lock(&vcpu->vm->srcu);
@@ -302,7 +320,12 @@ static int run_loop(struct keel_vcpu *vcpu)
 		if (r <= 0)
 			break;
 		keel_lapic_accept_events(vcpu);
-		r = vcpu_runnable(vcpu) ? run_window(vcpu, &srcu) : block(vcpu, &srcu);
+		if (!vcpu_runnable(vcpu))
+			r = block(vcpu, &srcu);
+		else if (likely(vcpu->vm->execution == KEEL_EXECUTION_DIRECT))
+			r = run_window(vcpu, &srcu);
+		else
+			r = run_interpreted(vcpu, &srcu);
 		if (r == -EINTR)
 			vcpu->run->exit_reason = KVM_EXIT_INTR;
 		if (r <= 0)

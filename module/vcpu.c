@@ -226,6 +226,8 @@ static long locked_ioctl(struct keel_vcpu *vcpu, unsigned int cmd, unsigned long
 	case KVM_GET_MSRS:
 	case KVM_SET_MSRS:
 		return keel_vcpu_msrs_ioctl(vcpu, cmd, uarg);
+	case KEEL_GET_EXECUTION:
+		return keel_get_execution(vcpu, uarg);
 	default:
 		return keel_vcpu_state_ioctl(vcpu, cmd, uarg);
 	}

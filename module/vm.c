@@ -285,6 +285,8 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	case KVM_REGISTER_COALESCED_MMIO:
 	case KVM_UNREGISTER_COALESCED_MMIO:
 		return keel_coalesced_ioctl(vm, cmd == KVM_REGISTER_COALESCED_MMIO, uarg);
+	case KEEL_SET_EXECUTION:
+		return keel_set_execution(vm, uarg);
 	default:
 		return keel_irqchip_ioctl(vm, cmd, uarg);
 	}

@@ -317,6 +317,67 @@ bool keel_condition(u64 rflags, unsigned int code)
 	return r != (code & 1);
 }
 
+/* The operations on single bits, and those that only move bytes. */
+static int alu_bits(struct keel_emu *emu, unsigned int op, unsigned int size, u64 *dst, u64 src)
+{
+	u64 a = *dst;
+
+	switch (op) {
+	case OP_BT:
+	case OP_BTS:
+	case OP_BTR:
+	case OP_BTC:
+		*dst = do_bit(emu, op, size, a, src);
+		return KEEL_EMU_OK;
+	case OP_BSF:
+	case OP_BSR:
+	case OP_TZCNT:
+	case OP_LZCNT:
+		*dst = do_scan(emu, op, size, src);
+		return KEEL_EMU_OK;
+	case OP_POPCNT:
+		*dst = do_popcnt(emu, src);
+		return KEEL_EMU_OK;
+	case OP_CRC32:
+		*dst = do_crc32(size, a, src);
+		return KEEL_EMU_OK;
+	case OP_BSWAP:
+		/* The 16-bit form is undefined; CPUs give 0. */
+		*dst = size == 2 ? 0 : do_bswap(size, a);
+		return KEEL_EMU_OK;
+	case OP_MOVBE:
+		*dst = do_bswap(size, src);
+		return KEEL_EMU_OK;
+	}
+	return KEEL_EMU_UNHANDLEABLE;
+}
+
+/* Rotates and shifts; @src is the count, for the double shifts what is shifted in. */
+static int alu_shift(struct keel_emu *emu, unsigned int op, unsigned int size, u64 *dst, u64 src)
+{
+	switch (op) {
+	case OP_ROL:
+	case OP_ROR:
+		*dst = do_rotate(emu, op, size, *dst, src);
+		return KEEL_EMU_OK;
+	case OP_RCL:
+	case OP_RCR:
+		*dst = do_rotate_carry(emu, op, size, *dst, src);
+		return KEEL_EMU_OK;
+	case OP_SHL:
+	case OP_SAL:
+	case OP_SHR:
+	case OP_SAR:
+		*dst = do_shift(emu, op, size, *dst, src);
+		return KEEL_EMU_OK;
+	case OP_SHLD:
+	case OP_SHRD:
+		*dst = do_double_shift(emu, size, *dst, src);
+		return KEEL_EMU_OK;
+	}
+	return alu_bits(emu, op, size, dst, src);
+}
+
 /**
  * keel_alu() - one operation on values of one size
  * @emu: its flags are read and set
@@ -332,8 +393,7 @@ int keel_alu(struct keel_emu *emu, unsigned int op, unsigned int size, u64 *dst,
 	bool cf = emu->rflags & FL_CF;
 	u64 a = *dst;
 
-	if (op != OP_CRC32)
-		src &= size_mask(size);
+	src &= size_mask(size);
 	switch (op) {
 	case OP_ADD:
 		*dst = do_add(emu, size, a, src, false);
@@ -376,49 +436,6 @@ int keel_alu(struct keel_emu *emu, unsigned int op, unsigned int size, u64 *dst,
 		*dst = do_sub(emu, size, a, 1, false);
 		flag_set(emu, FL_CF, cf);
 		break;
-	case OP_ROL:
-	case OP_ROR:
-		*dst = do_rotate(emu, op, size, a, src);
-		break;
-	case OP_RCL:
-	case OP_RCR:
-		*dst = do_rotate_carry(emu, op, size, a, src);
-		break;
-	case OP_SHL:
-	case OP_SAL:
-	case OP_SHR:
-	case OP_SAR:
-		*dst = do_shift(emu, op, size, a, src);
-		break;
-	case OP_SHLD:
-	case OP_SHRD:
-		*dst = do_double_shift(emu, size, a, src);
-		break;
-	case OP_BT:
-	case OP_BTS:
-	case OP_BTR:
-	case OP_BTC:
-		*dst = do_bit(emu, op, size, a, src);
-		break;
-	case OP_BSF:
-	case OP_BSR:
-	case OP_TZCNT:
-	case OP_LZCNT:
-		*dst = do_scan(emu, op, size, src);
-		break;
-	case OP_POPCNT:
-		*dst = do_popcnt(emu, src);
-		break;
-	case OP_CRC32:
-		*dst = do_crc32(size, a, src);
-		break;
-	case OP_BSWAP:
-		/* The 16-bit form is undefined; CPUs give 0. */
-		*dst = size == 2 ? 0 : do_bswap(size, a);
-		break;
-	case OP_MOVBE:
-		*dst = do_bswap(size, src);
-		break;
 	case OP_ADCX:
 		*dst = do_adx(emu, FL_CF, size, a, src);
 		break;
@@ -426,7 +443,7 @@ int keel_alu(struct keel_emu *emu, unsigned int op, unsigned int size, u64 *dst,
 		*dst = do_adx(emu, FL_OF, size, a, src);
 		break;
 	default:
-		return KEEL_EMU_UNHANDLEABLE;
+		return alu_shift(emu, op, size, dst, src);
 	}
 	return KEEL_EMU_OK;
 }

@@ -145,12 +145,30 @@ static const struct keel_op long_no_modrm = { .op = OP_NOEXEC };
 /* Immediates of the XOP maps follow the map, not the operand size. */
 static const struct keel_op xop_imm32 = { .op = OP_NOEXEC, .flags = F_MODRM | F_IMM32 };
 
+/* The row of a VEX instruction that execute knows, else NULL. */
+static const struct keel_op *vex_row(const struct keel_insn *insn)
+{
+	static const struct keel_op *const maps[] = {
+		[KEEL_MAP_0F] = keel_ops_vex_0f,
+		[KEEL_MAP_0F38] = keel_ops_vex_0f38,
+		[KEEL_MAP_0F3A] = keel_ops_vex_0f3a,
+	};
+	const struct keel_op *row;
+
+	if (!insn->vex || insn->map < KEEL_MAP_0F || insn->map > KEEL_MAP_0F3A)
+		return NULL;
+	row = &maps[insn->map][insn->opcode];
+	return row->op ? row : NULL;
+}
+
 static const struct keel_op *vector_row(struct keel_insn *insn, unsigned int map)
 {
+	const struct keel_op *row = vex_row(insn);
+
+	if (row)
+		return row;
 	switch (map) {
 	case KEEL_MAP_0F:
-		if (insn->vex && keel_ops_vex_0f[insn->opcode].op)
-			return &keel_ops_vex_0f[insn->opcode];
 		if (insn->vex && insn->opcode == 0x77)
 			return &long_no_modrm;
 		switch (insn->opcode) {
@@ -194,10 +212,10 @@ static int take_vex(struct keel_insn *insn, struct cursor *c, const struct keel_
 			     (last & 0x80 ? 0x8 : 0);
 		insn->map = first & 0x1f;
 	}
-	if (insn->mode != KEEL_EMU_PROT64)
-		insn->rex = 0;
 	insn->vex = three ? 3 : 2;
 	insn->vex_vvvv = (~last >> 3) & 0xf;
+	if (insn->mode != KEEL_EMU_PROT64)
+		insn->rex = 0;
 	insn->vex_l = (last >> 2) & 1;
 	insn->prefixes |= pp_prefix[last & 3];
 	ret = take_byte(c, &insn->opcode);

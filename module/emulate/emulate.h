@@ -219,7 +219,8 @@ struct keel_emu;
  * @get_msr: fault #GP(0) if there is none.
  * @set_msr: the same for writing.
  * @cpuid: @regs is EAX, EBX, ECX, EDX, in and out. No failure.
- * @get_vec: read the low @len (16 or 32) bytes of XMM/YMM register @nr; @len 8: of MM register.
+ * @get_vec: read the low @len (16 or 32) bytes of XMM/YMM register @nr; @len 8: of MM register
+ *	(fault #MF if an x87 exception is pending). Called before any access to memory.
  * @set_vec: write them; @zero_upper: clear the bits above, as VEX encodings do.
  * @system: see enum keel_emu_system.
  */

@@ -316,11 +316,13 @@ static int exec_bound(struct keel_emu *emu)
 {
 	unsigned int size = emu->insn.op_size;
 	s64 index = sign_extend(gpr_read(emu, emu->insn.reg, size), size);
-	u64 lower = 0, upper = 0;
+	u64 lower = 0, upper = 0, ea = keel_mem_ea(emu), la;
 	u8 buf[8];
 	int ret;
 
-	ret = keel_mem_read(emu, emu->insn.seg, keel_mem_ea(emu), buf, 2 * size, 0);
+	ret = keel_mem_linear(emu, emu->insn.seg, ea, size, 0, &la);	/* for its alignment */
+	if (!ret)
+		ret = keel_mem_read(emu, emu->insn.seg, ea, buf, 2 * size, ACC_UNALIGNED);
 	if (ret)
 		return ret;
 	memcpy(&lower, buf, size);
@@ -402,6 +404,8 @@ static int dispatch(struct keel_emu *emu)
 		return KEEL_EMU_OK;
 	case OP_DAA ... OP_SALC:
 		return keel_exec_decimal(emu);
+	case OP_ANDN ... OP_SHRX:
+		return keel_exec_bmi(emu);
 	case OP_LEA:
 		gpr_write(emu, insn->reg, insn->op_size, keel_mem_ea(emu));
 		return KEEL_EMU_OK;

@@ -252,12 +252,15 @@ static int far_protected(struct keel_emu *emu, struct far *far, u16 selector)
 static int read_pointer(struct keel_emu *emu, u64 *offset, u16 *selector)
 {
 	unsigned int size = emu->insn.op_size;
+	u64 ea = keel_mem_ea(emu), la;
 	u8 buf[10];
 	int ret;
 
 	if (size == 8 && keel_is_amd(emu))
 		size = 4;
-	ret = keel_mem_read(emu, emu->insn.seg, keel_mem_ea(emu), buf, size + 2, ACC_UNALIGNED);
+	ret = keel_mem_linear(emu, emu->insn.seg, ea, size, 0, &la);	/* for its alignment */
+	if (!ret)
+		ret = keel_mem_read(emu, emu->insn.seg, ea, buf, size + 2, ACC_UNALIGNED);
 	if (ret)
 		return ret;
 	*offset = 0;

@@ -116,12 +116,15 @@ static int exec_pusha(struct keel_emu *emu)
 	u64 old_sp = emu->gpr[KEEL_RSP];
 	u8 block[32];
 	int reg, ret;
+	u64 la;
 
 	for (reg = KEEL_RAX; reg <= KEEL_RDI; reg++)
 		memcpy(block + (7 - reg) * size, &emu->gpr[reg], size);
 	if (!sp || sp >= 8 * size) {
 		sp = (sp - 8 * size) & size_mask(width);
-		ret = keel_mem_write(emu, KEEL_SS, sp, block, 8 * size, ACC_UNALIGNED);
+		ret = keel_mem_linear(emu, KEEL_SS, sp, size, KEEL_EMU_ACC_WRITE, &la);
+		if (!ret)
+			ret = keel_mem_write(emu, KEEL_SS, sp, block, 8 * size, ACC_UNALIGNED);
 		if (!ret)
 			gpr_write_implied(emu, KEEL_RSP, width, sp);
 		if (ret != KEEL_EMU_FAULT)
@@ -232,7 +235,7 @@ static int exec_enter(struct keel_emu *emu)
 		if (ret)
 			return ret;
 	}
-	gpr_write_implied(emu, KEEL_RBP, width, frame);
+	gpr_write_implied(emu, KEEL_RBP, size, frame);
 	gpr_write_implied(emu, KEEL_RSP, width, emu->gpr[KEEL_RSP] - emu->insn.imm);
 
 	/* The new stack top must be writable. */

@@ -174,6 +174,12 @@ static inline unsigned int iopl(const struct keel_emu *emu)
 	return (emu->rflags & FL_IOPL) >> 12;
 }
 
+/* The register that VEX.vvvv names; its fourth bit counts only in 64-bit mode. */
+static inline unsigned int vex_reg(const struct keel_emu *emu)
+{
+	return emu->insn.vex_vvvv & (emu->mode == KEEL_EMU_PROT64 ? 15 : 7);
+}
+
 static inline void flag_set(struct keel_emu *emu, u64 flag, bool on)
 {
 	emu->rflags = on ? emu->rflags | flag : emu->rflags & ~flag;
@@ -220,6 +226,10 @@ int keel_exec_decimal(struct keel_emu *emu);
 
 /* muldiv.c */
 int keel_exec_muldiv(struct keel_emu *emu, unsigned int size, u64 src);
+u64 keel_mul_high(u64 a, u64 b, unsigned int size, u64 *lo);
+
+/* bmi.c */
+int keel_exec_bmi(struct keel_emu *emu);
 
 /* flow.c */
 int keel_branch(struct keel_emu *emu, u64 target, unsigned int size);

@@ -187,9 +187,21 @@ int keel_la_read(struct keel_emu *emu, u64 la, void *buf, unsigned int len, unsi
 	return ret;
 }
 
+static int write_as(struct keel_emu *emu, unsigned int nr, u64 la, const void *buf, unsigned int len,
+		    unsigned int acc)
+{
+	emu->access_nr = nr;
+	return emu->ops->write(emu, la, buf, len, acc);
+}
+
+/*
+ * Memory is written when no device has to be waited for any more: an instruction that is executed
+ * again for the device's half must find in memory what it found there before.
+ */
 int keel_la_write(struct keel_emu *emu, u64 la, const void *buf, unsigned int len, unsigned int acc)
 {
-	unsigned int first = first_part(la, len);
+	unsigned int first = first_part(la, len), nr = emu->access_nr;
+	u64 next = wrap_linear(emu, la, first);
 	int ret;
 
 	acc = (acc & ~ACC_UNALIGNED) | KEEL_EMU_ACC_WRITE;
@@ -197,12 +209,21 @@ int keel_la_write(struct keel_emu *emu, u64 la, const void *buf, unsigned int le
 	if (ret)
 		return ret;
 	keel_watch_memory(emu, la, len, acc);
-	ret = emu->ops->write(emu, la, buf, first, acc);
-	emu->access_nr++;
-	if (ret || first == len)
+	if (first == len) {
+		ret = write_as(emu, nr, la, buf, len, acc);
+		emu->access_nr = nr + 1;
 		return ret;
-	ret = emu->ops->write(emu, wrap_linear(emu, la, first), buf + first, len - first, acc);
-	emu->access_nr++;
+	}
+	if (emu->ops->probe(emu, la, first, acc) == KEEL_EMU_OK) {
+		ret = write_as(emu, nr + 1, next, buf + first, len - first, acc);
+		if (!ret)
+			ret = write_as(emu, nr, la, buf, first, acc);
+	} else {
+		ret = write_as(emu, nr, la, buf, first, acc);
+		if (!ret)
+			ret = write_as(emu, nr + 1, next, buf + first, len - first, acc);
+	}
+	emu->access_nr = nr + 2;
 	return ret;
 }
 

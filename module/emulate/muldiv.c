@@ -110,6 +110,23 @@ static struct wide product_split(struct wide p, unsigned int size)
 	return p;
 }
 
+/**
+ * keel_mul_high() - a product in two halves
+ * @a: zero-extended factor
+ * @b: zero-extended factor
+ * @size: of the factors, in bytes: 4 or 8
+ * @lo: gets the low half
+ *
+ * Return: the high half
+ */
+u64 keel_mul_high(u64 a, u64 b, unsigned int size, u64 *lo)
+{
+	struct wide p = product_split(mul_64(a, b), size);
+
+	*lo = p.lo;
+	return p.hi;
+}
+
 static void mul_unsigned(struct keel_emu *emu, unsigned int size, u64 src)
 {
 	struct wide p = mul_64(emu->gpr[KEEL_RAX] & size_mask(size), src);

@@ -35,6 +35,10 @@ enum keel_opcode {
 	OP_CBW, OP_CWD,
 	OP_DAA, OP_DAS, OP_AAA, OP_AAS, OP_AAM, OP_AAD, OP_SALC,
 
+	/* bmi.c */
+	OP_ANDN, OP_BEXTR, OP_BLSI, OP_BLSMSK, OP_BLSR, OP_BZHI, OP_MULX, OP_PDEP, OP_PEXT,
+	OP_RORX, OP_SARX, OP_SHLX, OP_SHRX,
+
 	/* execute.c: data movement */
 	OP_MOV, OP_MOVZX, OP_MOVSX, OP_MOVBE, OP_LEA, OP_XCHG, OP_XADD,
 	OP_CMPXCHG, OP_CMPXCHG8B, OP_CMOV, OP_SETCC, OP_XLAT,
@@ -87,6 +91,7 @@ enum keel_operand_kind {
 	O_V,			/* ModRM.reg: vector register */
 	O_W,			/* ModRM.rm: vector register or memory */
 	O_P, O_Q,		/* the same for MMX registers */
+	O_VR,			/* VEX.vvvv: general register */
 };
 
 /* keel_op.flags */
@@ -144,5 +149,7 @@ extern const struct keel_op keel_ops_0f[256];
 extern const struct keel_op keel_ops_0f38[256];
 extern const struct keel_op keel_ops_0f3a[256];
 extern const struct keel_op keel_ops_vex_0f[256];
+extern const struct keel_op keel_ops_vex_0f38[256];
+extern const struct keel_op keel_ops_vex_0f3a[256];
 
 #endif

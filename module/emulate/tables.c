@@ -1,39 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The opcode tables: one-byte, 0F, 0F 38 and 0F 3A maps, their groups, and the VEX moves. Data
- * only; the format is in optable.h. Rows that are OP_NOEXEC exist so that every instruction has a
- * length. Rows absent are OP_UNKNOWN.
+ * The opcode tables: one-byte, 0F, 0F 38 and 0F 3A maps and their groups; those of VEX are in
+ * tables_vex.c. Data only; the format is in optable.h. Rows that are OP_NOEXEC exist so that every
+ * instruction has a length. Rows absent are OP_UNKNOWN.
  *
  * SDM vol 2 appendix A; APM vol 3 appendix A.
  */
 #include <linux/kernel.h>
 #include "optable.h"
-
-#define U_CF	0x001
-#define U_PF	0x004
-#define U_AF	0x010
-#define U_ZF	0x040
-#define U_SF	0x080
-#define U_OF	0x800
-#define U_LOGIC	U_AF
-#define U_SHIFT	(U_AF | U_OF)
-#define U_MUL	(U_SF | U_ZF | U_AF | U_PF)
-#define U_ALL	(U_OF | U_SF | U_ZF | U_AF | U_PF | U_CF)
-#define U_BT	(U_OF | U_SF | U_AF | U_PF)
-#define U_SCAN	(U_OF | U_SF | U_AF | U_PF | U_CF)
-#define U_COUNT	(U_OF | U_SF | U_AF | U_PF)
-
-#define ROW(o, d, s, f)		{ .op = OP_##o, .dst = O_##d, .src = O_##s, .flags = (f) }
-#define ROWU(o, d, s, f, u)	\
-	{ .op = OP_##o, .dst = O_##d, .src = O_##s, .flags = (f), .undef = (u) }
-#define PLAIN(o, f)		{ .op = OP_##o, .flags = (f) }
-#define PLAINU(o, f, u)		{ .op = OP_##o, .flags = (f), .undef = (u) }
-#define NOEXEC(f)		{ .op = OP_NOEXEC, .flags = (f) }
-#define BY(how, t)		{ .op = OP_BY_##how, .flags = F_MODRM, .sub = (t) }
-#define BY_NOMODRM(how, t)	{ .op = OP_BY_##how, .sub = (t) }
-
-#define M	F_MODRM
-#define B	F_BYTE
+#include "rows.h"
 
 /* Groups of the one-byte map */
 
@@ -130,15 +105,6 @@ static const struct keel_op arpl_movsxd[2] = {
 	[(base) + 3] = ROWU(o, G, E, M | ((l) & F_NOWB), u),		\
 	[(base) + 4] = ROWU(o, ACC, IMM, B | F_IMM8 | ((l) & F_NOWB), u), \
 	[(base) + 5] = ROWU(o, ACC, IMM, F_IMMZ | ((l) & F_NOWB), u)
-
-#define EIGHT(base, ...)						\
-	[(base) + 0] = __VA_ARGS__, [(base) + 1] = __VA_ARGS__,		\
-	[(base) + 2] = __VA_ARGS__, [(base) + 3] = __VA_ARGS__,		\
-	[(base) + 4] = __VA_ARGS__, [(base) + 5] = __VA_ARGS__,		\
-	[(base) + 6] = __VA_ARGS__, [(base) + 7] = __VA_ARGS__
-
-#define SIXTEEN(base, ...)						\
-	EIGHT(base, __VA_ARGS__), EIGHT((base) + 8, __VA_ARGS__)
 
 const struct keel_op keel_ops_one[256] = {
 	ALU_ROWS(0x00, ADD, F_LOCK, 0),
@@ -302,8 +268,14 @@ static const struct keel_op group7_1[8] = {		/* C8-CF */
 	[7] = NOEXEC(M),
 };
 
+static const struct keel_op xgetbv[4] = {
+	PLAIN(XGETBV, M), PLAIN(UD, M), PLAIN(UD, M), PLAIN(UD, M),
+};
+static const struct keel_op xsetbv[4] = {
+	PLAIN(XSETBV, M | F_PRIV), PLAIN(UD, M), PLAIN(UD, M), PLAIN(UD, M),
+};
 static const struct keel_op group7_2[8] = {		/* D0-D7 */
-	PLAIN(XGETBV, M), PLAIN(XSETBV, M | F_PRIV),
+	BY(PREFIX, xgetbv), BY(PREFIX, xsetbv),
 	[4] = NOEXEC(M), NOEXEC(M), NOEXEC(M), NOEXEC(M),
 };
 
@@ -353,13 +325,13 @@ static const struct keel_op group9[8] = {
 };
 
 static const struct keel_op group15_reg_0[4] = {
-	[2] = ROW(RDFSBASE, E, NONE, M | F_ONLY64 | F_NORD),
+	[2] = ROW(RDFSBASE, E, NONE, M | F_ONLY64 | F_NORD | F_NO66),
 };
 static const struct keel_op group15_reg_1[4] = {
-	[2] = ROW(RDGSBASE, E, NONE, M | F_ONLY64 | F_NORD),
+	[2] = ROW(RDGSBASE, E, NONE, M | F_ONLY64 | F_NORD | F_NO66),
 };
-static const struct keel_op group15_reg_2[4] = { [2] = ROW(WRFSBASE, NONE, E, M | F_ONLY64) };
-static const struct keel_op group15_reg_3[4] = { [2] = ROW(WRGSBASE, NONE, E, M | F_ONLY64) };
+static const struct keel_op group15_reg_2[4] = { [2] = ROW(WRFSBASE, NONE, E, M | F_ONLY64 | F_NO66) };
+static const struct keel_op group15_reg_3[4] = { [2] = ROW(WRGSBASE, NONE, E, M | F_ONLY64 | F_NO66) };
 static const struct keel_op group15_reg_56[4] = {
 	PLAIN(FENCE, M), NOEXEC(M), NOEXEC(M), NOEXEC(M),
 };
@@ -397,7 +369,6 @@ static const struct keel_op bsr_lzcnt[4] = {
 
 /* SSE moves, by prefix: none, 66, F3, F2 */
 
-#define VMOV(d, s, f)	ROW(VMOV, d, s, M | (f))
 static const struct keel_op sse_10[4] = {
 	VMOV(V, W, 0), VMOV(V, W, 0),
 	ROW(VMOV_MERGE, V, W, M | F_W_MEM4), ROW(VMOV_MERGE, V, W, M | F_W_MEM8),
@@ -445,7 +416,7 @@ static const struct keel_op op_78[4] = {		/* VMREAD, EXTRQ, -, INSERTQ */
 };
 
 static const struct keel_op movnti[4] = {
-	ROW(MOV, E, G, M | F_MEM | F_NORD), PLAIN(UD, M), PLAIN(UD, M), PLAIN(UD, M),
+	ROW(MOV, E, G, M | F_MEM | F_NORD | F_NO66), PLAIN(UD, M), PLAIN(UD, M), PLAIN(UD, M),
 };
 
 const struct keel_op keel_ops_0f[256] = {
@@ -566,7 +537,7 @@ static const struct keel_op adx[4] = {			/* WRSS, ADCX, ADOX, - */
 	NOEXEC(M), ROW(ADCX, G, E, M | F_NO66), ROW(ADOX, G, E, M | F_NO66),
 };
 static const struct keel_op movntdqa[4] = { [1] = VMOV(V, W, F_ALIGN | F_MEM) };
-static const struct keel_op movdiri[4] = { ROW(MOV, E, G, M | F_MEM | F_NORD) };
+static const struct keel_op movdiri[4] = { ROW(MOV, E, G, M | F_MEM | F_NORD | F_NO66) };
 
 const struct keel_op keel_ops_0f38[256] = {
 	SIXTEEN(0x00, NOEXEC(M)),
@@ -601,58 +572,4 @@ const struct keel_op keel_ops_0f3a[256] = {
 	[0xce] = NOEXEC(M | F_IMM8), NOEXEC(M | F_IMM8),
 	[0xdf] = NOEXEC(M | F_IMM8),
 	[0xf0] = NOEXEC(M | F_IMM8),			/* HRESET */
-};
-
-/* The VEX moves of the 0F map; decode.c gives all other VEX instructions one row */
-
-#define X	F_VEX
-static const struct keel_op vex_10[4] = {
-	VMOV(V, W, X), VMOV(V, W, X),
-	ROW(VMOV_MERGE, V, W, M | X | F_W_MEM4), ROW(VMOV_MERGE, V, W, M | X | F_W_MEM8),
-};
-static const struct keel_op vex_11[4] = {
-	VMOV(W, V, X), VMOV(W, V, X),
-	ROW(VMOV_MERGE, W, V, M | X | F_W_MEM4), ROW(VMOV_MERGE, W, V, M | X | F_W_MEM8),
-};
-static const struct keel_op vex_12[4] = {
-	ROW(VMOV_HALF, V, W, M | X), ROW(VMOV_HALF, V, W, M | X | F_MEM), NOEXEC(M), NOEXEC(M),
-};
-static const struct keel_op vex_13[4] = {
-	ROW(VMOV_HALF, W, V, M | X | F_MEM), ROW(VMOV_HALF, W, V, M | X | F_MEM),
-};
-static const struct keel_op vex_16[4] = {
-	ROW(VMOV_HALF, V, W, M | X), ROW(VMOV_HALF, V, W, M | X | F_MEM), NOEXEC(M),
-};
-static const struct keel_op vex_28[4] = { VMOV(V, W, X | F_ALIGN), VMOV(V, W, X | F_ALIGN) };
-static const struct keel_op vex_29[4] = { VMOV(W, V, X | F_ALIGN), VMOV(W, V, X | F_ALIGN) };
-static const struct keel_op vex_2b[4] = {
-	VMOV(W, V, X | F_ALIGN | F_MEM), VMOV(W, V, X | F_ALIGN | F_MEM),
-};
-static const struct keel_op vex_6e[4] = { [1] = ROW(VMOV_GPR, V, E, M | X) };
-static const struct keel_op vex_7e[4] = {
-	[1] = ROW(VMOV_GPR, E, V, M | X), ROW(VMOV_LOW, V, W, M | X | F_W_MEM8),
-};
-static const struct keel_op vex_6f[4] = { [1] = VMOV(V, W, X | F_ALIGN), VMOV(V, W, X) };
-static const struct keel_op vex_7f[4] = { [1] = VMOV(W, V, X | F_ALIGN), VMOV(W, V, X) };
-static const struct keel_op vex_d6[4] = { [1] = ROW(VMOV_LOW, W, V, M | X | F_W_MEM8) };
-static const struct keel_op vex_e7[4] = { [1] = VMOV(W, V, X | F_ALIGN | F_MEM) };
-static const struct keel_op vex_f0[4] = { [3] = VMOV(V, W, X | F_MEM) };
-
-const struct keel_op keel_ops_vex_0f[256] = {
-	[0x10] = BY(PREFIX, vex_10),
-	[0x11] = BY(PREFIX, vex_11),
-	[0x12] = BY(PREFIX, vex_12),
-	[0x13] = BY(PREFIX, vex_13),
-	[0x16] = BY(PREFIX, vex_16),
-	[0x17] = BY(PREFIX, vex_13),
-	[0x28] = BY(PREFIX, vex_28),
-	[0x29] = BY(PREFIX, vex_29),
-	[0x2b] = BY(PREFIX, vex_2b),
-	[0x6e] = BY(PREFIX, vex_6e),
-	[0x6f] = BY(PREFIX, vex_6f),
-	[0x7e] = BY(PREFIX, vex_7e),
-	[0x7f] = BY(PREFIX, vex_7f),
-	[0xd6] = BY(PREFIX, vex_d6),
-	[0xe7] = BY(PREFIX, vex_e7),
-	[0xf0] = BY(PREFIX, vex_f0),
 };

@@ -143,7 +143,7 @@ static int move_low(struct keel_emu *emu, bool merge)
 	if (insn->mod != 3)
 		return mem_store(emu, from, len);
 	if (merge)
-		ret = vec_get(emu, insn->vex ? insn->vex_vvvv : dst, buf, 16);
+		ret = vec_get(emu, insn->vex ? vex_reg(emu) : dst, buf, 16);
 	if (ret)
 		return ret;
 	memcpy(buf, from, len);
@@ -162,7 +162,7 @@ static int move_half(struct keel_emu *emu)
 		ret = vec_get(emu, insn->reg, buf, 16);
 		return ret ? ret : mem_store(emu, buf + half, 8);
 	}
-	ret = vec_get(emu, insn->vex ? insn->vex_vvvv : insn->reg, buf, 16);
+	ret = vec_get(emu, insn->vex ? vex_reg(emu) : insn->reg, buf, 16);
 	if (ret)
 		return ret;
 	if (insn->mod != 3) {
@@ -186,6 +186,11 @@ static int move_gpr(struct keel_emu *emu)
 	int ret;
 
 	if (is_load(insn)) {
+		/* a pending #MF comes before the access */
+		ret = vec_len == 8 ? vec_get(emu, nr, buf, vec_len) : KEEL_EMU_OK;
+		if (ret)
+			return ret;
+		memset(buf, 0, sizeof(buf));
 		if (insn->mod == 3)
 			memcpy(buf, &emu->gpr[insn->rm], len);
 		ret = insn->mod == 3 ? KEEL_EMU_OK : mem_load(emu, buf, len);
@@ -208,12 +213,9 @@ static int move_mmx(struct keel_emu *emu)
 	u8 buf[8];
 	int ret;
 
-	if (insn->mod == 3)
-		ret = vec_get(emu, (load ? insn->rm : insn->reg) & 7, buf, 8);
-	else if (load)
+	ret = vec_get(emu, (load && insn->mod == 3 ? insn->rm : insn->reg) & 7, buf, 8);
+	if (!ret && load && insn->mod != 3)
 		ret = mem_load(emu, buf, 8);
-	else
-		ret = vec_get(emu, insn->reg & 7, buf, 8);
 	if (ret)
 		return ret;
 	if (insn->mod != 3 && !load)

@@ -87,6 +87,29 @@ static const struct insn {
 	{ "lock btsl $2, (%rsi)", { 0xf0, 0x0f, 0xba, 0x2e, 0x02 }, 5, -1, false,
 	  { { RD, 4, 0 }, { WR, 4, 0xb5a6978c } }, RAX_BEFORE },
 	{ "cmpl %eax, (%rsi)", { 0x39, 0x06 }, 2, -1, false, { { RD, 4, 0 } }, RAX_BEFORE },
+	{ "notl (%rsi)", { 0xf7, 0x16 }, 2, -1, false, { { RD, 4, 0 }, { WR, 4, 0x4a596877 } }, RAX_BEFORE },
+	{ "negl (%rsi)", { 0xf7, 0x1e }, 2, -1, false, { { RD, 4, 0 }, { WR, 4, 0x4a596878 } }, RAX_BEFORE },
+	{ "shll $4, (%rsi)", { 0xc1, 0x26, 0x04 }, 3, -1, false, { { RD, 4, 0 }, { WR, 4, 0x5a697880 } }, RAX_BEFORE },
+	{ "rorl $8, (%rsi)", { 0xc1, 0x0e, 0x08 }, 3, -1, false, { { RD, 4, 0 }, { WR, 4, 0x88b5a697 } }, RAX_BEFORE },
+	{ "btrl $3, (%rsi)", { 0x0f, 0xba, 0x36, 0x03 }, 4, -1, false, { { RD, 4, 0 }, { WR, 4, 0xb5a69780 } },
+	  RAX_BEFORE },
+	{ "btl $3, (%rsi)", { 0x0f, 0xba, 0x26, 0x03 }, 4, -1, false, { { RD, 4, 0 } }, RAX_BEFORE },
+	{ "setz (%rsi)", { 0x0f, 0x94, 0x06 }, 3, 0, false, { { WR, 1, 0 } }, RAX_BEFORE },
+	{ "cmovz (%rsi), %eax", { 0x0f, 0x44, 0x06 }, 3, -1, false, { { RD, 4, 0 } }, 0x55667788 },
+	{ "cmovnz (%rsi), %eax", { 0x0f, 0x45, 0x06 }, 3, -1, false, { { RD, 4, 0 } }, 0xb5a69788 },
+	{ "imull (%rsi), %eax", { 0x0f, 0xaf, 0x06 }, 3, -1, false, { { RD, 4, 0 } }, 0x7920b840 },
+	{ "mull (%rsi)", { 0xf7, 0x26 }, 2, -1, false, { { RD, 4, 0 } }, 0x7920b840 },
+	{ "popcnt (%rsi), %eax", { 0xf3, 0x0f, 0xb8, 0x06 }, 4, -1, false, { { RD, 4, 0 } }, 16 },
+	{ "bsf (%rsi), %eax", { 0x0f, 0xbc, 0x06 }, 3, -1, false, { { RD, 4, 0 } }, 3 },
+	{ "movbe (%rsi), %eax", { 0x0f, 0x38, 0xf0, 0x06 }, 4, -1, false, { { RD, 4, 0 } }, 0x8897a6b5 },
+	{ "movbe %eax, (%rsi)", { 0x0f, 0x38, 0xf1, 0x06 }, 4, -1, false, { { WR, 4, 0x88776655 } }, RAX_BEFORE },
+	{ "movnti %eax, (%rsi)", { 0x0f, 0xc3, 0x06 }, 3, -1, false, { { WR, 4, 0x55667788 } }, RAX_BEFORE },
+	{ "movnti %rax, (%rsi)", { 0x48, 0x0f, 0xc3, 0x06 }, 4, -1, true, { { WR, 8, RAX_BEFORE } }, RAX_BEFORE },
+	{ "andn (%rsi), %ebx, %eax", { 0xc4, 0xe2, 0x60, 0xf2, 0x06 }, 5, -1, true, { { RD, 4, 0 } }, 0x20000080 },
+	{ "rorx $4, (%rsi), %rax", { 0xc4, 0xe3, 0xfb, 0xf0, 0x06, 0x04 }, 6, -1, true, { { RD, 8, 0 } },
+	  0x8f1e2d3c4b5a6978 },
+	{ "shlx %rax, (%rsi), %rax", { 0xc4, 0xe2, 0xf9, 0xf7, 0x06 }, 5, -1, true, { { RD, 8, 0 } }, 0xe2d3c4b5a6978800 },
+	{ "pext (%rsi), %rbx, %rax", { 0xc4, 0xe2, 0xe2, 0xf5, 0x06 }, 5, -1, true, { { RD, 8, 0 } }, 0x13bbfbffd },
 	{ "testb $1, (%rsi)", { 0xf6, 0x06, 0x01 }, 3, 0, false, { { RD, 1, 0 } }, RAX_BEFORE },
 };
 
@@ -428,6 +451,239 @@ TEST(completion)
 	EXPECT_EQ(READ_DATA, vcpu_regs(&g.cpu).rax);
 	EXPECT_EQ(GUEST_CODE + 3, vcpu_regs(&g.cpu).rip);
 	ASSERT_DONE(&g);
+	guest_destroy(&g);
+}
+
+/* Vector registers of 8, 16 and 32 bytes: a device sees 8 bytes at a time. */
+static const struct vector_insn {
+	const char *what;
+	uint8_t bytes[8];
+	int len, size;
+	bool store, avx;
+} vector_insns[] = {
+	{ "movups %xmm1, (%rsi)", { 0x0f, 0x11, 0x0e }, 3, 16, true, false },
+	{ "movups (%rsi), %xmm1", { 0x0f, 0x10, 0x0e }, 3, 16, false, false },
+	{ "movdqa %xmm1, (%rsi)", { 0x66, 0x0f, 0x7f, 0x0e }, 4, 16, true, false },
+	{ "movdqa (%rsi), %xmm1", { 0x66, 0x0f, 0x6f, 0x0e }, 4, 16, false, false },
+	{ "movntdq %xmm1, (%rsi)", { 0x66, 0x0f, 0xe7, 0x0e }, 4, 16, true, false },
+	{ "movntdqa (%rsi), %xmm1", { 0x66, 0x0f, 0x38, 0x2a, 0x0e }, 5, 16, false, false },
+	{ "movq %xmm1, (%rsi)", { 0x66, 0x0f, 0xd6, 0x0e }, 4, 8, true, false },
+	{ "vmovdqu %ymm1, (%rsi)", { 0xc5, 0xfe, 0x7f, 0x0e }, 4, 32, true, true },
+	{ "vmovdqu (%rsi), %ymm1", { 0xc5, 0xfe, 0x6f, 0x0e }, 4, 32, false, true },
+	{ "vmovaps %ymm1, (%rsi)", { 0xc5, 0xfc, 0x29, 0x0e }, 4, 32, true, true },
+	{ "vmovntdq %ymm1, (%rsi)", { 0xc5, 0xfd, 0xe7, 0x0e }, 4, 32, true, true },
+	{ "vmovntdqa (%rsi), %ymm1", { 0xc4, 0xe2, 0x7d, 0x2a, 0x0e }, 5, 32, false, true },
+	{ "vmovdqu (%rsi), %xmm1", { 0xc5, 0xfa, 0x6f, 0x0e }, 4, 16, false, true },
+};
+
+#define XSAVE_XMM	160
+#define XSAVE_BV	512
+#define XSAVE_YMM	576
+
+static void vector_fill(struct guest *g, const uint8_t *value, bool avx)
+{
+	struct kvm_xsave x;
+
+	MUST(vm_ioctl(g->cpu.fd, KVM_GET_XSAVE, &x));
+	memcpy((uint8_t *)x.region + XSAVE_XMM + 16, value, 16);
+	memcpy((uint8_t *)x.region + XSAVE_YMM + 16, value + 16, 16);
+	*(uint64_t *)((uint8_t *)x.region + XSAVE_BV) |= avx ? XFEATURE_SSE | XFEATURE_YMM : XFEATURE_SSE;
+	MUST(vm_ioctl(g->cpu.fd, KVM_SET_XSAVE, &x));
+}
+
+static void vector_value(struct guest *g, uint8_t *value)
+{
+	struct kvm_xsave x;
+	uint64_t bv;
+
+	MUST(vm_ioctl(g->cpu.fd, KVM_GET_XSAVE, &x));
+	bv = *(uint64_t *)((uint8_t *)x.region + XSAVE_BV);
+	memset(value, 0, 32);
+	if (bv & XFEATURE_SSE)
+		memcpy(value, (uint8_t *)x.region + XSAVE_XMM + 16, 16);
+	if (bv & XFEATURE_YMM)
+		memcpy(value + 16, (uint8_t *)x.region + XSAVE_YMM + 16, 16);
+}
+
+/* XCR0 with AVX; false if the guest has none. */
+static bool enable_avx(struct guest *g)
+{
+	struct kvm_xcrs xcrs = { .nr_xcrs = 1, .xcrs[0] = { .value = XFEATURE_FP | XFEATURE_SSE | XFEATURE_YMM } };
+	struct kvm_sregs s = vcpu_sregs(&g->cpu);
+
+	s.cr4 |= X86_CR4_OSXSAVE;
+	return !vm_ioctl(g->cpu.fd, KVM_SET_SREGS, &s) && !vm_ioctl(g->cpu.fd, KVM_SET_XCRS, &xcrs);
+}
+
+TEST(vector_instructions)
+{
+	static const uint8_t done[] = { 0xe6, PORT_DONE };
+	uint8_t value[32], want[32], code[16];
+	const struct vector_insn *in;
+	struct kvm_run *run;
+	struct kvm_regs r;
+	struct guest g;
+	bool avx;
+	int i;
+
+	guest_create(&g, 0);
+	run = g.cpu.run;
+	for (in = vector_insns; in < vector_insns + ARRAY_SIZE(vector_insns); in++) {
+		guest_set_mode(&g, MODE_LONG);
+		avx = enable_avx(&g);
+		if (in->avx && !avx)
+			continue;
+		memcpy(code, in->bytes, in->len);
+		memcpy(code + in->len, done, sizeof(done));
+		guest_load_bytes(&g, code, in->len + sizeof(done));
+		guest_reset_regs(&g);
+		r = vcpu_regs(&g.cpu);
+		r.rsi = GUEST_MMIO + 0x40;
+		vcpu_set_regs(&g.cpu, &r);
+		for (i = 0; i < 32; i++)
+			value[i] = 0x40 + 3 * i;
+		vector_fill(&g, value, avx);
+		memcpy(want, value, 32);
+		for (i = 0; i < in->size; i += 8) {
+			ASSERT_RUN(KVM_EXIT_MMIO, &g);
+			EXPECT_EQ(GUEST_MMIO + 0x40 + i, run->mmio.phys_addr);
+			EXPECT_EQ(8, run->mmio.len);
+			EXPECT_EQ(in->store, run->mmio.is_write) {
+				TH_LOG("%s", in->what);
+			}
+			if (in->store) {
+				EXPECT_EQ(0, memcmp(run->mmio.data, value + i, 8)) {
+					TH_LOG("%s", in->what);
+				}
+				continue;
+			}
+			memset(run->mmio.data, 0x90 + i, 8);
+			memset(want + i, 0x90 + i, 8);
+		}
+		if (!in->store && in->avx && in->size == 16)
+			memset(want + 16, 0, 16);
+		ASSERT_DONE(&g);
+		vector_value(&g, value);
+		EXPECT_EQ(0, memcmp(want, value, avx ? 32 : 16)) {
+			TH_LOG("%s", in->what);
+		}
+	}
+	guest_destroy(&g);
+}
+
+GUEST(mmx, 64, "movq (%rsi), %mm3\n" "movq %mm3, 8(%rsi)\n" "movd %mm3, 16(%rsi)\n" "movntq %mm3, 24(%rsi)\n" G_DONE);
+
+TEST(mmx_instructions)
+{
+	static const int sizes[] = { 8, 8, 4, 8 };
+	uint64_t v = READ_DATA;
+	struct kvm_run *run;
+	struct kvm_fpu fpu;
+	struct guest g;
+	int i;
+
+	guest_create(&g, 0);
+	run = g.cpu.run;
+	string_start(&g, BLOB(mmx), 0, GUEST_MMIO, 0);
+	for (i = 0; i < 4; i++) {
+		ASSERT_RUN(KVM_EXIT_MMIO, &g);
+		EXPECT_EQ(i > 0, run->mmio.is_write);
+		EXPECT_EQ(GUEST_MMIO + 8 * i, run->mmio.phys_addr);
+		EXPECT_EQ(sizes[i], run->mmio.len);
+		if (i) {
+			EXPECT_EQ(0, memcmp(run->mmio.data, &v, sizes[i]));
+		} else {
+			memcpy(run->mmio.data, &v, 8);
+		}
+	}
+	ASSERT_DONE(&g);
+	ASSERT_EQ(0, vm_ioctl(g.cpu.fd, KVM_GET_FPU, &fpu));
+	EXPECT_EQ(0, memcmp(fpu.fpr[3], &v, 8));
+	EXPECT_EQ(0xff, fpu.ftwx);
+	guest_destroy(&g);
+}
+
+GUEST(addl, 64, "addl %eax, (%rsi)\n" G_DONE);
+
+/* A read, a change and a write, each half in memory and half in the device: what was read there is used once. */
+TEST(modify_over_slot_end)
+{
+	struct guest g;
+	struct kvm_run *run;
+
+	guest_create(&g, 0);
+	run = g.cpu.run;
+	string_start(&g, BLOB(addl), 0, GUEST_HOLE - 2, 0);
+	memcpy(g.mem + GUEST_HOLE - 2, "\x11\x22", 2);
+	ASSERT_RUN(KVM_EXIT_MMIO, &g);
+	EXPECT_EQ(0, run->mmio.is_write);
+	EXPECT_EQ(GUEST_HOLE, run->mmio.phys_addr);
+	EXPECT_EQ(2, run->mmio.len);
+	memcpy(run->mmio.data, "\x33\x44", 2);
+	ASSERT_RUN(KVM_EXIT_MMIO, &g);
+	EXPECT_EQ(1, run->mmio.is_write);
+	EXPECT_EQ(GUEST_HOLE, run->mmio.phys_addr);
+	EXPECT_EQ(2, run->mmio.len);
+	/* 0x44332211 + 0x55667788 = 0x99999999 */
+	EXPECT_EQ(0, memcmp(run->mmio.data, "\x99\x99", 2));
+	ASSERT_DONE(&g);
+	EXPECT_EQ(0, memcmp(g.mem + GUEST_HOLE - 2, "\x99\x99", 2));
+	guest_destroy(&g);
+}
+
+/* The page behind the device's is absent: an access across faults before the device sees any of it. */
+TEST(faulting_crossing)
+{
+	struct guest_blob blobs[] = { BLOB(store8), BLOB(load8), BLOB(addl) };
+	struct guest g;
+	struct guest_exc e;
+	int i;
+
+	guest_create(&g, 0);
+	for (i = 0; i < 3; i++) {
+		string_start(&g, blobs[i], 0, GUEST_MMIO + 0xffe, GUEST_MMIO + 0xffe);
+		guest_split_2m(&g, 0, 0x60000);
+		((uint64_t *)(g.mem + 0x60000))[(GUEST_MMIO >> 12) + 1] = 0;
+		ASSERT_PORT(PORT_EXC, &g);
+		e = guest_exc(&g);
+		EXPECT_EQ(PF_VECTOR, e.vector);
+		EXPECT_EQ(i == 1 ? 0 : 2, e.error);
+		EXPECT_EQ(GUEST_CODE, e.rip);
+		EXPECT_EQ(GUEST_MMIO + 0x1000, vcpu_sregs(&g.cpu).cr2);
+	}
+	guest_destroy(&g);
+}
+
+/* REP that reaches an absent page: the iterations before it are done, once each. */
+TEST(faulting_rep)
+{
+	struct kvm_run *run;
+	struct kvm_regs r;
+	struct guest g;
+	struct guest_exc e;
+	int i;
+
+	guest_create(&g, 0);
+	run = g.cpu.run;
+	string_start(&g, BLOB(movsl), 5, GUEST_MMIO + 0xff4, GUEST_DATA);
+	guest_split_2m(&g, 0, 0x60000);
+	((uint64_t *)(g.mem + 0x60000))[(GUEST_MMIO >> 12) + 1] = 0;
+	for (i = 0; i < 3; i++) {
+		ASSERT_RUN(KVM_EXIT_MMIO, &g);
+		EXPECT_EQ(0, run->mmio.is_write);
+		EXPECT_EQ(GUEST_MMIO + 0xff4 + 4 * i, run->mmio.phys_addr);
+		memset(run->mmio.data, i + 1, 4);
+	}
+	ASSERT_PORT(PORT_EXC, &g);
+	e = guest_exc(&g);
+	EXPECT_EQ(PF_VECTOR, e.vector);
+	EXPECT_EQ(GUEST_CODE, e.rip);
+	EXPECT_EQ(GUEST_MMIO + 0x1000, vcpu_sregs(&g.cpu).cr2);
+	r = vcpu_regs(&g.cpu);
+	EXPECT_EQ(2, r.rcx);
+	EXPECT_EQ(GUEST_MMIO + 0x1000, r.rsi);
+	EXPECT_EQ(GUEST_DATA + 12, r.rdi);
+	EXPECT_EQ(0, memcmp(g.mem + GUEST_DATA, "\1\1\1\1\2\2\2\2\3\3\3\3\0", 13));
 	guest_destroy(&g);
 }
 

@@ -163,10 +163,12 @@ GUEST(by_call, 32,
 	"jmp 1f\n"
 	".org by_call_start + 0x10\n" REPORT "iretl\n"
 	".org by_call_start + 0x80\n" "1: " TASK_A "lcall *(%esi)\n" "2: " TASK_A_END);
+/* The tables are touched before: Bochs' AMD-V loses an INT whose delivery has a nested page fault. */
 GUEST(by_int, 32,
 	"jmp 1f\n"
 	".org by_int_start + 0x10\n" REPORT "iretl\n"
-	".org by_int_start + 0x80\n" "1: " TASK_A "int $" STR(VECTOR) "\n" "2: " TASK_A_END);
+	".org by_int_start + 0x80\n"
+	"1: movl " STR(GUEST_IDT) ", %eax\n" "movl " STR(TSS_B) ", %eax\n" TASK_A "int $" STR(VECTOR) "\n" "2: " TASK_A_END);
 #define TASK_B_CODE	(GUEST_CODE + 0x10)
 /* 0x80, five bytes each of three MOVs, STC, then an instruction of two bytes */
 #define NEXT		(0x80 + 15 + 1 + 2)
@@ -259,7 +261,7 @@ TEST_F(tasks, software_interrupt)
 	prepare(self, variant->mode, BLOB(by_int), TASK_B_CODE);
 	set_task_gate(g, VECTOR);
 	ASSERT_DONE(g);
-	EXPECT_TASK_A_SAVED(NEXT);
+	EXPECT_TASK_A_SAVED(NEXT + 10);
 	EXPECT_TASK_B(true);
 	EXPECT_EQ(SEL_TSS, self->b->link);
 	EXPECT_EQ(0x11111111, self->seen->back);
@@ -358,6 +360,8 @@ TEST_F(tasks, virtual_8086_task)
 	struct kvm_sregs s;
 	long ret;
 
+	if (in_testhost("svm-nrip"))
+		SKIP(return, "Bochs' AMD-V has no guests in virtual-8086 mode");
 	prepare(self, variant->mode, BLOB(task_vm), 0x10);
 	self->b->eflags = 0x20002;
 	self->b->cs = GUEST_CODE >> 4;
@@ -382,7 +386,7 @@ TEST_F(tasks, virtual_8086_task)
 	EXPECT_EQ(11, s.tr.type);
 	EXPECT_EQ(0x20000, vcpu_regs(&g->cpu).rflags & 0x20000);
 	/* QEMU's TCG gives up ("invalid tss type") at an inner stack of a TSS that VMRUN loaded as busy. */
-	if (variant->emulated)
+	if (variant->emulated && in_testhost("svm"))
 		return;
 	ASSERT_PORT(PORT_EXC, g);
 	e = guest_exc(g);
@@ -408,7 +412,7 @@ TEST_F(tasks, new_task_with_bad_segment)
 	EXPECT_EQ(TS_VECTOR, e.vector);
 	EXPECT_EQ(SEL_CODE16 + 0x100, e.error);
 	/* QEMU's TCG says where the old task was. */
-	if (variant->emulated || e.rip != GUEST_CODE + NEXT - 2)
+	if (variant->emulated || !in_testhost("svm"))
 		EXPECT_EQ(TASK_B_CODE, e.rip);
 	EXPECT_EQ(STACK_B, e.rsp);
 	EXPECT_EQ(SEL_TSS_B, vcpu_sregs(&g->cpu).tr.selector);
@@ -460,8 +464,8 @@ TEST_F(tasks, debug_trap)
 	ASSERT_EQ(KVM_EXIT_IO, guest_run_mmio(g, self->mmio)) {
 		guest_dump(g);
 	}
-	if (guest_at_port(g, PORT_DONE))
-		SKIP(return, "this CPU has no T flag in a TSS (QEMU's TCG)");
+	if (!variant->emulated && in_testhost("svm"))
+		SKIP(return, "QEMU's TCG has no T flag in a TSS");
 	e = guest_exc(g);
 	EXPECT_EQ(DB_VECTOR, e.vector);
 	EXPECT_EQ(TASK_B_CODE, e.rip);

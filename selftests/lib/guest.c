@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <linux/keel.h>
 #include "guest.h"
 
 #define PTE_P		0x01
@@ -23,11 +24,27 @@ int guest_mode_bits(enum guest_mode mode)
 	return mode <= MODE_PROT16 ? 16 : mode == MODE_LONG ? 64 : 32;
 }
 
+/* By the flags, or for a whole program by the environment: KEEL_EXECUTION=1 interpreted, 2 trapped. */
+static void set_execution(struct guest *g, unsigned int flags)
+{
+	const char *env = getenv("KEEL_EXECUTION");
+	struct keel_execution exec = {
+		.version = KEEL_EXECUTION_VERSION,
+		.size = sizeof(exec),
+		.mode = flags & GUEST_INTERPRETED ? KEEL_EXECUTION_INTERPRETED :
+			flags & GUEST_TRAPPED ? KEEL_EXECUTION_TRAPPED : env ? strtoul(env, NULL, 0) : 0,
+	};
+
+	if (exec.mode != KEEL_EXECUTION_DIRECT)
+		MUST(vm_ioctl(g->vm, KEEL_SET_EXECUTION, &exec));
+}
+
 void guest_create(struct guest *g, unsigned int flags)
 {
 	memset(g, 0, sizeof(*g));
 	g->dev = dev_open();
 	g->vm = vm_create(g->dev);
+	set_execution(g, flags);
 	g->mem_size = GUEST_MEM_SIZE;
 	g->mem = mem_alloc(g->mem_size);
 	/* Only VMX without unrestricted guests needs it; SVM takes it too. */

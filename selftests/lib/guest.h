@@ -81,6 +81,8 @@ struct guest {
 #define GUEST_IRQCHIP	1	/* in-kernel PIC, I/O APIC and local APIC */
 #define GUEST_PIT	2	/* in-kernel PIT as well */
 #define GUEST_SPLIT	4	/* in-kernel local APIC only; the first 24 GSIs are the client's I/O APIC */
+#define GUEST_INTERPRETED	8	/* run by the emulator alone (KEEL_SET_EXECUTION) */
+#define GUEST_TRAPPED		16	/* each instruction exits */
 #define GUEST_MEM_SIZE	0x400000UL
 
 struct guest_exc {

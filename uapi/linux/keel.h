@@ -22,6 +22,7 @@
 #define KEEL_INFO_NEXT_RIP		(1ULL << 1)	/* instruction lengths come from the hardware */
 #define KEEL_INFO_FLUSH_BY_TAG		(1ULL << 2)	/* one VM's translations can be dropped alone */
 #define KEEL_INFO_DECODE_ASSISTS	(1ULL << 3)	/* instruction bytes come from the hardware */
+#define KEEL_INFO_EXECUTION		(1ULL << 4)	/* KEEL_SET_EXECUTION, KEEL_GET_EXECUTION */
 
 /**
  * struct keel_info - KEEL_GET_INFO
@@ -46,5 +47,46 @@ struct keel_info {
  * Errors: EFAULT; EINVAL for another version or size, or reserved fields that are not zero.
  */
 #define KEEL_GET_INFO		_IOWR(KEELIO, 0x00, struct keel_info)
+
+#define KEEL_EXECUTION_VERSION	1
+
+/* keel_execution.mode */
+#define KEEL_EXECUTION_DIRECT		0	/* by the CPU */
+#define KEEL_EXECUTION_INTERPRETED	1	/* by the emulator */
+#define KEEL_EXECUTION_TRAPPED		2	/* each instruction exits, then the emulator has it */
+
+/**
+ * struct keel_execution - KEEL_SET_EXECUTION, KEEL_GET_EXECUTION
+ * @version: in: KEEL_EXECUTION_VERSION
+ * @size: in: sizeof(struct keel_execution)
+ * @mode: KEEL_EXECUTION_*: in to set, zero and out to get
+ * @flags: in: zero
+ * @emulated: in: zero; out: instructions of this vCPU that the emulator completed
+ * @entries: in: zero; out: how often this vCPU was on the CPU
+ * @reserved: in: zero
+ */
+struct keel_execution {
+	__u32 version;
+	__u32 size;
+	__u32 mode;
+	__u32 flags;
+	__u64 emulated;
+	__u64 entries;
+	__u64 reserved[4];
+};
+
+/*
+ * For debugging, on a VM without vCPUs: how its instructions are executed. What the emulator does not know (x87,
+ * vector arithmetic) ends an interpreted or trapped VM with KVM_INTERNAL_ERROR_EMULATION.
+ * Errors: EFAULT; EINVAL for another version or size, an unknown mode, or other fields that are not zero; EBUSY
+ * when there is a vCPU.
+ */
+#define KEEL_SET_EXECUTION	_IOW(KEELIO, 0x01, struct keel_execution)
+
+/*
+ * On a vCPU: the mode of its VM, and counts.
+ * Errors: EFAULT; EINVAL for another version or size, or other fields that are not zero.
+ */
+#define KEEL_GET_EXECUTION	_IOWR(KEELIO, 0x02, struct keel_execution)
 
 #endif /* _UAPI_LINUX_KEEL_H */

@@ -17,6 +17,7 @@
  *	gdt.base= gdt.limit= idt.base= idt.limit=
  *	x0=00112233.. mm0=..	vector registers, lowest byte first; bytes not given are kept
  *	lose=n			before: the next n locked accesses find memory changed
+ *	mf=1			before: an x87 exception is pending
  *	amd=1			before: CPUID says AMD
  * only after:
  *	fault=d or fault=d:0	vector and error code; cr2fault=addr for a page fault
@@ -71,6 +72,7 @@ extern const struct emu_case_table system_cases_table;
 extern const struct emu_case_table segment_cases_table;
 extern const struct emu_case_table vector_cases_table;
 extern const struct emu_case_table device_cases_table;
+extern const struct emu_case_table bmi_cases_table;
 extern const struct emu_case_table far_cases_table;
 extern const struct emu_case_table iret_cases_table;
 extern const struct emu_case_table interrupt_cases_table;

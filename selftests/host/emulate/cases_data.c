@@ -305,6 +305,14 @@ static const struct emu_case data_cases[] = {
 	{ "cld", M64, "fc", "fl=D", "fl=" },
 	{ "std", M64, "fd", "fl=", "fl=D" },
 	{ "cmc", M64, "f5", "fl=C", "fl=" },
+	{ "movnti, 16-bit code: the operand has 32 bits", M16, "0f c3 07", "ax=12345678 bx=2000",
+	  "m4:2000=12345678" },
+	{ "movnti, prefix 66", M64, "66 0f c3 03", "", "fault=6" },
+	{ "movdiri, 16-bit code: the operand has 32 bits", M16, "0f 38 f9 07",
+	  "ax=12345678 bx=2000", "m4:2000=12345678" },
+	{ "bound checks the alignment of one bound", M32, "62 03",
+	  "cr0=80040011 cpl=3 fl=K ax=5 bx=2004 m4:2004=1 m4:2008=9", "" },
+	{ "bound misaligned", M32, "62 03", "cr0=80040011 cpl=3 fl=K ax=5 bx=2002", "fault=11:0" },
 };
 
 CASE_TABLE(data_cases);

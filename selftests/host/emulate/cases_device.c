@@ -107,6 +107,9 @@ static const struct emu_case device_cases[] = {
 	  "si=a000 di=9000", "fault=e:3 cr2fault=9000 log=r1:a000" },
 	{ "push device, stack absent", M64, "ff 33",
 	  "bx=a000 sp=9000", "fault=e:2 cr2fault=8ff8 log=r8:a000" },
+	{ "add over memory into a device: what was read is used once", M64, "01 03",
+	  "bx=1dffe ax=55667788 m2:1dffe=2211 fl=",
+	  "log=r2:1e000,w2:1e000=2d36 m2:1dffe=9999 fl=CP" },
 };
 
 CASE_TABLE(device_cases);

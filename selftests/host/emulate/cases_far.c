@@ -294,6 +294,7 @@ static const struct emu_case far_cases[] = {
 	{ "retf to compatibility mode at CPL 3", M64, "48 cb",
 	  "m8:7000=2000 m8:7008=1b m8:7010=5000 m8:7018=23",
 	  OUTER NULL_DATA "cs.l=0 cs.db=1 mode=3 ip=2000 sp=5000" },
+	{ "jmp far [mem], misaligned", M32, "ff 2b", "cr0=80040011 cpl=3 fl=K bx=2002", "fault=11:0" },
 };
 
 CASE_TABLE(far_cases);

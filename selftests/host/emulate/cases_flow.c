@@ -291,6 +291,12 @@ static const struct emu_case flow_cases[] = {
 	{ "RF ends with the instruction", M64, "90", "fl=R", "fl=" },
 	{ "RF stays when it faults", M64, "ff e0", "fl=R ax=800000000000", "fault=d:0" },
 	{ "rip wraps at 32 bits outside 64-bit mode", M32, "90", "ip=1fff", "ip=2000" },
+	{ "pusha misaligned", M32, "60", "cr0=80040011 cpl=3 fl=K sp=7002", "fault=11:0" },
+	{ "enter with 32-bit operands on a 16-bit stack: all of EBP", M32, "c8 10 00 00",
+	  "ss.db=0 ss.limit=ffff sp=abcd7000 bp=12346000",
+	  "sp=abcd6fec bp=abcd6ffc m4:6ffc=12346000" },
+	{ "enter with 16-bit operands on a 32-bit stack: only BP", M32, "66 c8 10 00 00",
+	  "sp=7000 bp=12346000", "sp=6fee bp=12346ffe m2:6ffe=6000" },
 };
 
 CASE_TABLE(flow_cases);

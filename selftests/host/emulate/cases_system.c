@@ -195,6 +195,8 @@ static const struct emu_case system_cases[] = {
 	{ "fetch up to the limit", M32, "b8 01 00 00 00", "cs.limit=1004", "ax=1" },
 	{ "fetch, not canonical", M64, "", "ip=800000000000", "fault=d:0" },
 	{ "fetch from a device", M64, "90", "ip=a000", "unhandled" },
+	{ "wrfsbase, prefix 66 does not shrink it", M64, "66 f3 0f ae d0", "ax=12345678",
+	  "fs.base=12345678" },
 };
 
 CASE_TABLE(system_cases);

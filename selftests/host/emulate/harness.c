@@ -53,50 +53,79 @@ bool row_was_hit(const struct keel_op *row)
 	return false;
 }
 
-static void walk(const struct keel_op *row, const char *path, const char *suffix, unsigned int nr,
-		 void (*fn)(const struct keel_op *row, const char *path))
-{
-	char name[64];
-	unsigned int i, n = 0;
+typedef void (*row_fn)(const struct keel_op *row, const struct row_path *path, const char *name);
 
-	snprintf(name, sizeof(name), "%s%s%x", path, suffix, nr);
+static void walk(const struct keel_op *row, struct row_path path, const char *prefix, row_fn fn)
+{
+	static const char *const between[] = {
+		[OP_BY_REG] = "/", [OP_BY_RM] = " rm ", [OP_BY_MOD] = " form ",
+		[OP_BY_PREFIX] = " prefix ", [OP_BY_MODE] = " mode ",
+	};
+	char name[64];
+	unsigned int i, n = 2;
+	s8 *choice;
+
 	switch (row->op) {
 	case OP_UNKNOWN:
 		return;
 	case OP_BY_REG:
+		n = 8;
+		choice = &path.reg;
+		break;
 	case OP_BY_RM:
 		n = 8;
+		choice = &path.rm;
 		break;
 	case OP_BY_PREFIX:
 		n = 4;
+		choice = &path.prefix;
 		break;
 	case OP_BY_MOD:
+		choice = &path.form;
+		break;
 	case OP_BY_MODE:
-		n = 2;
+		choice = &path.mode64;
 		break;
 	default:
-		fn(row, name);
+		fn(row, &path, prefix);
+		return;
 	}
-	for (i = 0; i < n; i++)
-		walk(&row->sub[i], name, row->op == OP_BY_REG ? "/" :
-		     row->op == OP_BY_PREFIX ? " prefix " : row->op == OP_BY_RM ? " rm " : " form ",
-		     i, fn);
+	for (i = 0; i < n; i++) {
+		*choice = i;
+		snprintf(name, sizeof(name), "%s%s%u", prefix, between[row->op], i);
+		walk(&row->sub[i], path, name, fn);
+	}
 }
 
-void for_each_row(void (*fn)(const struct keel_op *row, const char *path))
+void for_each_row(row_fn fn)
 {
-	unsigned int i;
+	static const struct {
+		const struct keel_op *rows;
+		const char *name;
+		bool vex;
+		u8 map;
+	} maps[] = {
+		{ keel_ops_one, "", false, KEEL_MAP_ONE },
+		{ keel_ops_0f, "0f ", false, KEEL_MAP_0F },
+		{ keel_ops_0f38, "0f 38 ", false, KEEL_MAP_0F38 },
+		{ keel_ops_0f3a, "0f 3a ", false, KEEL_MAP_0F3A },
+		{ keel_ops_vex_0f, "vex 0f ", true, KEEL_MAP_0F },
+		{ keel_ops_vex_0f38, "vex 0f 38 ", true, KEEL_MAP_0F38 },
+		{ keel_ops_vex_0f3a, "vex 0f 3a ", true, KEEL_MAP_0F3A },
+	};
+	unsigned int m, i;
+	char name[32];
 
-	for (i = 0; i < 256; i++)
-		walk(&keel_ops_one[i], "", "", i, fn);
-	for (i = 0; i < 256; i++)
-		walk(&keel_ops_0f[i], "0f ", "", i, fn);
-	for (i = 0; i < 256; i++)
-		walk(&keel_ops_0f38[i], "0f 38 ", "", i, fn);
-	for (i = 0; i < 256; i++)
-		walk(&keel_ops_0f3a[i], "0f 3a ", "", i, fn);
-	for (i = 0; i < 256; i++)
-		walk(&keel_ops_vex_0f[i], "vex 0f ", "", i, fn);
+	for (m = 0; m < sizeof(maps) / sizeof(maps[0]); m++)
+		for (i = 0; i < 256; i++) {
+			struct row_path path = {
+				.vex = maps[m].vex, .map = maps[m].map, .opcode = i,
+				.reg = -1, .rm = -1, .form = -1, .prefix = -1, .mode64 = -1,
+			};
+
+			snprintf(name, sizeof(name), "%s%02x", maps[m].name, i);
+			walk(&maps[m].rows[i], path, name, fn);
+		}
 }
 
 u64 undefined_flags(const struct keel_insn *insn, const u64 *gpr)
@@ -323,6 +352,10 @@ static bool parse_before(struct world *w, const char *word, const char *value)
 	}
 	if (!strncmp(word, "lose=", 5)) {
 		w->lose_races = strtoul(value, NULL, 16);
+		return true;
+	}
+	if (!strncmp(word, "mf=", 3)) {
+		w->x87_pending = strtoul(value, NULL, 16);
 		return true;
 	}
 	if (!strncmp(word, "amd=", 4)) {

@@ -24,6 +24,11 @@ static bool page_is(u64 la, u64 page)
 	return (la & ~0xfffULL) == page;
 }
 
+static bool is_device(u64 la)
+{
+	return page_is(la, WORLD_DEVICE) || page_is(la, WORLD_DEVICE2);
+}
+
 static int page_fault(struct keel_emu *emu, u64 la, unsigned int acc, bool present)
 {
 	u32 error = present;
@@ -58,7 +63,7 @@ static int probe(struct keel_emu *emu, u64 la, unsigned int len, unsigned int ac
 
 	if (ret)
 		return ret;
-	return page_is(la, WORLD_DEVICE) ? KEEL_EMU_IO : KEEL_EMU_OK;
+	return is_device(la) ? KEEL_EMU_IO : KEEL_EMU_OK;
 }
 
 /* A device access: answered if done already, else left for userspace. */
@@ -129,9 +134,9 @@ static int mem_read(struct keel_emu *emu, u64 la, void *buf, unsigned int len, u
 
 	if (ret)
 		return ret;
-	if (page_is(la, WORLD_DEVICE) && (acc & KEEL_EMU_ACC_FETCH))
+	if (is_device(la) && (acc & KEEL_EMU_ACC_FETCH))
 		return KEEL_EMU_UNHANDLEABLE;
-	if (page_is(la, WORLD_DEVICE))
+	if (is_device(la))
 		return device_access(emu, (struct world_access) { .addr = la, .len = len }, buf,
 				     NULL, &one);
 	memcpy(buf, w->mem + la, len);
@@ -150,7 +155,7 @@ static int mem_write(struct keel_emu *emu, u64 la, const void *buf, unsigned int
 	ret = translate(emu, la, len, acc);
 	if (ret)
 		return ret;
-	if (page_is(la, WORLD_DEVICE))
+	if (is_device(la))
 		return device_access(emu, (struct world_access) { .addr = la, .len = len,
 				     .write = true }, NULL, buf, &one);
 	memcpy(w->mem + la, buf, len);
@@ -166,7 +171,7 @@ static int mem_cmpxchg(struct keel_emu *emu, u64 la, void *old, const void *new,
 
 	if (ret)
 		return ret;
-	if (page_is(la, WORLD_DEVICE))
+	if (is_device(la))
 		return mem_write(emu, la, new, len, KEEL_EMU_ACC_WRITE | KEEL_EMU_ACC_LOCK);
 	if (w->lose_races) {
 		w->lose_races--;
@@ -337,6 +342,8 @@ static u8 *vec_ptr(struct world *w, unsigned int nr, unsigned int len)
 
 static int get_vec(struct keel_emu *emu, unsigned int nr, void *buf, unsigned int len)
 {
+	if (len == 8 && to_world(emu)->x87_pending)
+		return keel_emu_fault(emu, 16, false, 0);
 	memcpy(buf, vec_ptr(to_world(emu), nr, len), len);
 	return KEEL_EMU_OK;
 }

@@ -18,6 +18,7 @@
 #define WORLD_ABSENT	0x8000
 #define WORLD_READONLY	0x9000
 #define WORLD_DEVICE	0xa000
+#define WORLD_DEVICE2	0x1e000		/* with RAM in front of it */
 #define WORLD_SUPER	0xc000		/* supervisor only */
 
 /* Segment selectors of the protected modes; the GDT is in memory at WORLD_GDT. */
@@ -66,6 +67,7 @@ struct world {
 	u32 system_seen;	/* bit a system() request */
 	u64 system_arg;
 	unsigned int lose_races;	/* this many cmpxchg calls find memory changed */
+	bool x87_pending;	/* MMX registers cannot be used: #MF */
 	unsigned int wrote;	/* write() and cmpxchg() calls to RAM */
 };
 
