@@ -2,8 +2,8 @@
 /*
  * The module: /dev/keel, its system ioctls, and who holds the virtualization extension of each CPU when.
  *
- * The extension is on from the first VM to the last, on every online CPU: CPU hotplug, suspend and
- * reboot turn it on and off as CPUs come and go. hw_lock nests inside the CPU hotplug lock.
+ * The extension is ours from the first VM to the last, on every online CPU: CPU hotplug, suspend and
+ * reboot turn it on and off as CPUs come and go. (VMX is turned on by each window only: vmx/window.c.) hw_lock nests inside the CPU hotplug lock.
  * Documentation/virt/kvm/api.rst of the kernel describes the ABI.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
