@@ -209,6 +209,17 @@ long keel_client_interrupt(struct keel_vcpu *vcpu, void *buf)
 	return 0;
 }
 
+/*
+ * KVM_SET_VAPIC_ADDR: where a 32-bit guest whose TPR accesses the client has patched keeps its TPR. Those are not
+ * reported here, so there is none; clients say so at reset.
+ */
+long keel_vapic_addr_set(struct keel_vcpu *vcpu, void *buf)
+{
+	const struct kvm_vapic_addr *addr = buf;
+
+	return addr->vapic_addr ? -EINVAL : 0;
+}
+
 /* KVM_SET_GUEST_DEBUG: single step and breakpoints of the client; an exception on demand. */
 long keel_guest_debug_set(struct keel_vcpu *vcpu, void *buf)
 {

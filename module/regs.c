@@ -401,6 +401,7 @@ static const struct {
 	{ KVM_GET_MP_STATE, 0, sizeof(struct kvm_mp_state), false, keel_mp_state_get },
 	{ KVM_SET_MP_STATE, sizeof(struct kvm_mp_state), 0, false, keel_mp_state_set },
 	{ KVM_INTERRUPT, sizeof(struct kvm_interrupt), 0, false, keel_client_interrupt },
+	{ KVM_SET_VAPIC_ADDR, sizeof(struct kvm_vapic_addr), 0, true, keel_vapic_addr_set },
 	{ KVM_SET_GUEST_DEBUG, sizeof(struct kvm_guest_debug), 0, false, keel_guest_debug_set },
 };
 

@@ -13,6 +13,7 @@ long keel_events_set(struct keel_vcpu *vcpu, void *buf);
 long keel_mp_state_get(struct keel_vcpu *vcpu, void *buf);
 long keel_mp_state_set(struct keel_vcpu *vcpu, void *buf);
 long keel_client_interrupt(struct keel_vcpu *vcpu, void *buf);
+long keel_vapic_addr_set(struct keel_vcpu *vcpu, void *buf);
 long keel_guest_debug_set(struct keel_vcpu *vcpu, void *buf);
 
 #endif /* KEEL_REGS_H */

@@ -255,6 +255,27 @@ TEST_F(lesser, tsc_rate)
 	vcpu_close(&cpu);
 }
 
+/* Nothing but "none" is to be had, and clients that reset a local APIC say so. */
+TEST_F(lesser, vapic_address)
+{
+	struct kvm_vapic_addr addr = { 0 };
+	struct vcpu cpu;
+
+	vcpu_create(&cpu, self->dev, self->vm, 0);
+	EXPECT_EQ(-EINVAL, vm_ioctl(cpu.fd, KVM_SET_VAPIC_ADDR, &addr));
+	vcpu_close(&cpu);
+	close(self->vm);
+	self->vm = vm_create(self->dev);
+	MUST(vm_ioctl(self->vm, KVM_CREATE_IRQCHIP, 0));
+	vcpu_create(&cpu, self->dev, self->vm, 0);
+	EXPECT_EQ(0, vm_ioctl(cpu.fd, KVM_SET_VAPIC_ADDR, &addr));
+	/* No memory there at all. */
+	addr.vapic_addr = 0x1000;
+	EXPECT_EQ(-EINVAL, vm_ioctl(cpu.fd, KVM_SET_VAPIC_ADDR, &addr));
+	EXPECT_EQ(-EFAULT, vm_ioctl(cpu.fd, KVM_SET_VAPIC_ADDR, BAD_POINTER));
+	vcpu_close(&cpu);
+}
+
 /* Only a guest that uses kvmclock can be told that it was stopped. */
 TEST_F(lesser, clock_stopped)
 {
