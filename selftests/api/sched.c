@@ -188,9 +188,10 @@ TEST_F(sched, kicks)
 
 	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
 		SKIP(return, "one CPU");
-	pin_to_cpu(0);
+	pin_to_cpu(1);
 	start(g, BLOB(spin));
 	ASSERT_PORT(PORT_SYNC, g);
+	pin_to_cpu(0);
 
 	/* The vCPU is not in KVM_RUN: it will look before it enters. */
 	before = resched_ipis(1);
