@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "kselftest_harness.h"
+#include "evfd.h"
 #include "smp.h"
 
 #define COUNT		0x42000		/* interrupts so far */
@@ -160,6 +161,28 @@ TEST_F(pv, no_flag_for_level_interrupts)
 	EXPECT_EQ(quiet, word(g, QUIET));
 	EXPECT_EQ(0, word(g, FLAG_AT_HIGH));
 	EXPECT_FALSE(lapic_bit(&g->cpu, APIC_ISR, VEC_HIGH));
+}
+
+/* With the I/O APIC at the client: the vector is that of a level-triggered pin, so the client hears of each EOI. */
+GUEST(eoi_split, 64, APIC_ENABLE_SW WRMSR(MSR_KVM_PV_EOI_EN, EOI_FLAG + 1)
+	WARM_UP("0x45") WARM_UP("0x45") WARM_UP("0x45") G_DONE);
+
+TEST(no_flag_for_the_client)
+{
+	struct guest g;
+	int i;
+
+	guest_create(&g, GUEST_SPLIT);
+	ASSERT_EQ(0, vm_route_msi(g.vm, 23, VEC | 1 << 15));
+	start(&g, BLOB(eoi_split), BLOB(isr_pv));
+	for (i = 1; i <= 3; i++) {
+		ASSERT_RUN(KVM_EXIT_IOAPIC_EOI, &g);
+		EXPECT_EQ(VEC, g.cpu.run->eoi.vector);
+		EXPECT_EQ(i, word(&g, COUNT));
+		EXPECT_EQ(0, word(&g, QUIET));
+	}
+	ASSERT_DONE(&g);
+	guest_destroy(&g);
 }
 
 GUEST(eoi_save, 64, APIC_ENABLE_SW WRMSR(MSR_KVM_PV_EOI_EN, EOI_FLAG + 1)
