@@ -36,8 +36,7 @@ static void offset_set(struct keel_vcpu *vcpu, u64 offset)
 	keel_ops->vcpu_update(vcpu, KEEL_UPDATE_TSC);
 	if (vcpu->apic)
 		keel_lapic_tsc_changed(vcpu);
-	if (vcpu->clock_msr)
-		keel_request(KEEL_REQ_CLOCK, vcpu);
+	keel_clock_tsc_moved(vcpu->vm);
 }
 
 /**
@@ -96,6 +95,7 @@ int keel_set_tsc_khz(struct keel_vcpu *vcpu, u32 khz)
 	if (!khz || khz < tsc_khz - tolerance || khz > tsc_khz + tolerance)
 		return -EINVAL;
 	vcpu->tsc_khz = khz;
+	keel_clock_tsc_moved(vcpu->vm);
 	return 0;
 }
 

@@ -285,6 +285,8 @@ struct keel_vcpu {
 	struct keel_fpu *fpu;
 	u64 tsc_offset;			/* guest TSC = host TSC + offset */
 	u64 clock_msr;			/* MSR_KVM_SYSTEM_TIME: gpa of the kvmclock page, bit 0 enables */
+	bool clock_stable;		/* the page says that all vCPUs' clocks agree */
+	unsigned int clock_epoch;	/* of the host's TSC, when the page was written */
 	bool clock_stopped;		/* tell the guest with the next update that the client had stopped it */
 	u64 tsc_adjust;
 	u32 tsc_khz;			/* as the client set it, 0: the host's */
@@ -341,7 +343,12 @@ struct keel_vm {
 	struct keel_coalesced coalesced;
 	u64 bsp_id;			/* vCPU id of the bootstrap processor */
 	u64 tss_addr, identity_addr;
-	u64 clock_offset;		/* ns from the host's boot time to the VM's clock */
+	struct keel_clock_ref {
+		u64 tsc;		/* the host's */
+		u64 boot_ns;		/* the host's boot time */
+		u64 ns;			/* the VM's clock */
+		unsigned int epoch;	/* of the host's TSC: the host may sleep */
+	} clock;			/* tsc_lock: three clocks at one moment */
 	u64 wall_clock_msr;
 	raw_spinlock_t tsc_lock;
 	u64 last_tsc_write, last_tsc_nsec, last_tsc_offset;	/* tsc_lock: matched TSC writes */
@@ -568,6 +575,9 @@ u32 keel_get_tsc_khz(const struct keel_vcpu *vcpu);
 u64 keel_clock_ns(struct keel_vm *vm);
 void keel_clock_set_ns(struct keel_vm *vm, u64 ns);
 void keel_clock_update(struct keel_vcpu *vcpu);
+bool keel_clock_stale(struct keel_vcpu *vcpu);
+void keel_clock_tsc_moved(struct keel_vm *vm);
+void keel_clock_resumed(void);
 int keel_clock_stopped(struct keel_vcpu *vcpu);
 void keel_clock_write_wall(struct keel_vcpu *vcpu);
 long keel_clock_ioctl(struct keel_vm *vm, unsigned int cmd, void __user *uarg);

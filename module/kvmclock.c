@@ -5,10 +5,14 @@
  * The guest names a place in its memory by MSR; there it finds a point in time, the TSC at that point,
  * and the factor from one to the other. The VM's clock is the host's boot time plus an offset, so it goes
  * on while the host sleeps. A vCPU's page is written anew when the MSR is written, when the client
- * sets the clock, and on hosts with an unstable TSC when the vCPU has changed CPUs. The pages of two vCPUs
- * may differ by what NTP does to the host's clock, so the stable bit is not offered.
+ * sets the clock, when a vCPU's TSC is moved, after the host's sleep, and on hosts with an unstable TSC when the
+ * vCPU has changed CPUs.
  *
- * Locks: vcpu->mutex for the page; vm->clock_offset is read and written whole.
+ * On a host with a stable TSC the VM's clock runs by that, from one moment of reference on. As long as the TSCs of
+ * all vCPUs agree their pages hold the same numbers, and say so by the stable flag: then no vCPU can see the
+ * clock go back that another has read.
+ *
+ * Locks: vcpu->mutex for the page; vm->tsc_lock for the moment of reference.
  */
 #include <linux/ktime.h>
 #include <linux/timekeeping.h>
@@ -20,6 +24,14 @@
 #include "ops.h"
 
 #define CLOCK_ENABLE	BIT_ULL(0)
+
+/* Counts the host's sleeps, after which its TSC may have started again. */
+static unsigned int clock_epoch;
+
+static bool host_tsc_stable(void)
+{
+	return tsc_khz && !check_tsc_unstable();
+}
 
 /*
  * ns = ((cycles << shift) * mul) >> 32, with mul normalized to 31 to 32 bits for precision
@@ -40,6 +52,40 @@ static void clock_scale(u32 khz, s8 *shift, u32 *mul)
 	*mul = div64_u64((u64)NSEC_PER_SEC << 32, hz);
 }
 
+/* Nanoseconds in @cycles of the host's TSC, as a guest computes them from its page. */
+static u64 cycles_to_ns(u64 cycles)
+{
+	s8 shift;
+	u32 mul;
+
+	clock_scale(tsc_khz, &shift, &mul);
+	cycles = shift < 0 ? cycles >> -shift : cycles << shift;
+	return mul_u64_u32_shr(cycles, mul, 32);
+}
+
+/* The VM's clock when the host's clocks stand at @tsc and @boot_ns. */
+static u64 clock_at(const struct keel_clock_ref *ref, u64 tsc, u64 boot_ns)
+{
+	if (host_tsc_stable() && ref->epoch == READ_ONCE(clock_epoch))
+		return ref->ns + cycles_to_ns(tsc - ref->tsc);
+	return ref->ns + boot_ns - ref->boot_ns;
+}
+
+/* The moment of reference, with tsc_lock held. It stands until the client sets the clock or the host has slept. */
+static const struct keel_clock_ref *clock_ref(struct keel_vm *vm, u64 tsc, u64 boot_ns)
+{
+	struct keel_clock_ref *ref = &vm->clock;
+
+	lockdep_assert_held(&vm->tsc_lock);
+	if (unlikely(ref->epoch != READ_ONCE(clock_epoch))) {
+		ref->ns = clock_at(ref, tsc, boot_ns);
+		ref->tsc = tsc;
+		ref->boot_ns = boot_ns;
+		ref->epoch = READ_ONCE(clock_epoch);
+	}
+	return ref;
+}
+
 /**
  * keel_clock_ns() - the VM's clock
  * @vm: the VM
@@ -48,18 +94,115 @@ static void clock_scale(u32 khz, s8 *shift, u32 *mul)
  */
 u64 keel_clock_ns(struct keel_vm *vm)
 {
-	return ktime_get_boottime_ns() + READ_ONCE(vm->clock_offset);
+	unsigned long flags;
+	u64 ns, tsc, boot_ns;
+
+	raw_spin_lock_irqsave(&vm->tsc_lock, flags);
+	tsc = rdtsc_ordered();
+	boot_ns = ktime_get_boottime_ns();
+	ns = clock_at(clock_ref(vm, tsc, boot_ns), tsc, boot_ns);
+	raw_spin_unlock_irqrestore(&vm->tsc_lock, flags);
+	return ns;
 }
 
 /**
- * keel_clock_set_ns() - KVM_SET_CLOCK
+ * keel_clock_set_ns() - KVM_SET_CLOCK, and a new VM
  * @vm: the VM
  * @ns: what the clock is to show now
  */
 void keel_clock_set_ns(struct keel_vm *vm, u64 ns)
 {
-	WRITE_ONCE(vm->clock_offset, ns - ktime_get_boottime_ns());
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&vm->tsc_lock, flags);
+	vm->clock.tsc = rdtsc_ordered();
+	vm->clock.boot_ns = ktime_get_boottime_ns();
+	vm->clock.ns = ns;
+	vm->clock.epoch = READ_ONCE(clock_epoch);
+	raw_spin_unlock_irqrestore(&vm->tsc_lock, flags);
 	keel_vm_request_all(vm, KEEL_REQ_CLOCK, false);
+}
+
+/**
+ * keel_clock_resumed() - the host has slept, and every VM's clock needs a new reference
+ */
+void keel_clock_resumed(void)
+{
+	WRITE_ONCE(clock_epoch, clock_epoch + 1);
+}
+
+/* May the vCPUs of @vm trust each other's clocks? */
+static bool clock_stable(struct keel_vm *vm)
+{
+	struct keel_vcpu *vcpu, *first = NULL;
+	int i;
+
+	if (!host_tsc_stable())
+		return false;
+	keel_for_each_vcpu(i, vcpu, vm) {
+		if (!first)
+			first = vcpu;
+		if (READ_ONCE(vcpu->tsc_offset) != READ_ONCE(first->tsc_offset) ||
+		    keel_get_tsc_khz(vcpu) != tsc_khz)
+			return false;
+	}
+	return first;
+}
+
+/**
+ * keel_clock_stale() - does the vCPU's page need to be written again before it enters here?
+ * @vcpu: the vCPU, locked; vcpu->cpu is that of its last window; preemption is off
+ */
+bool keel_clock_stale(struct keel_vcpu *vcpu)
+{
+	if (!(vcpu->clock_msr & CLOCK_ENABLE))
+		return false;
+	if (unlikely(check_tsc_unstable()))
+		return vcpu->clock_stable || vcpu->cpu != smp_processor_id();
+	return vcpu->clock_epoch != READ_ONCE(clock_epoch);
+}
+
+/**
+ * keel_clock_tsc_moved() - a vCPU's TSC has got another offset: its VM's pages may agree no more, or now
+ * @vm: the VM; callable with interrupts off
+ */
+void keel_clock_tsc_moved(struct keel_vm *vm)
+{
+	struct keel_vcpu *vcpu;
+	int i;
+
+	keel_for_each_vcpu(i, vcpu, vm) {
+		if (READ_ONCE(vcpu->clock_msr) & CLOCK_ENABLE) {
+			keel_request(KEEL_REQ_CLOCK, vcpu);
+			keel_vcpu_kick(vcpu);
+		}
+	}
+}
+
+/* The point in time that a page names: the VM's reference where all vCPUs share it, else now. */
+static void clock_point(struct keel_vcpu *vcpu, struct pvclock_vcpu_time_info *info)
+{
+	struct keel_vm *vm = vcpu->vm;
+	const struct keel_clock_ref *ref;
+	bool stable = clock_stable(vm);
+	u64 tsc, boot_ns;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&vm->tsc_lock, flags);
+	tsc = rdtsc_ordered();
+	boot_ns = ktime_get_boottime_ns();
+	ref = clock_ref(vm, tsc, boot_ns);
+	if (stable) {
+		info->tsc_timestamp = ref->tsc + vcpu->tsc_offset;
+		info->system_time = ref->ns;
+		info->flags |= PVCLOCK_TSC_STABLE_BIT;
+	} else {
+		info->tsc_timestamp = tsc + vcpu->tsc_offset;
+		info->system_time = clock_at(ref, tsc, boot_ns);
+	}
+	vcpu->clock_epoch = ref->epoch;
+	raw_spin_unlock_irqrestore(&vm->tsc_lock, flags);
+	vcpu->clock_stable = stable;
 }
 
 /**
@@ -72,7 +215,6 @@ void keel_clock_update(struct keel_vcpu *vcpu)
 {
 	gpa_t gpa = vcpu->clock_msr & ~CLOCK_ENABLE;
 	struct pvclock_vcpu_time_info info = { };
-	unsigned long flags;
 
 	if (!(vcpu->clock_msr & CLOCK_ENABLE) || !tsc_khz)
 		return;
@@ -89,10 +231,7 @@ void keel_clock_update(struct keel_vcpu *vcpu)
 	if (keel_guest_write(vcpu->vm, gpa, &info.version, sizeof(info.version)))
 		return;
 	clock_scale(keel_get_tsc_khz(vcpu), &info.tsc_shift, &info.tsc_to_system_mul);
-	local_irq_save(flags);
-	info.tsc_timestamp = keel_guest_tsc(vcpu);
-	info.system_time = keel_clock_ns(vcpu->vm);
-	local_irq_restore(flags);
+	clock_point(vcpu, &info);
 	keel_guest_write(vcpu->vm, gpa, &info, sizeof(info));
 	info.version++;
 	keel_guest_write(vcpu->vm, gpa, &info.version, sizeof(info.version));
@@ -184,11 +323,12 @@ long keel_clock_ioctl(struct keel_vm *vm, unsigned int cmd, void __user *uarg)
 
 	if (cmd == KVM_GET_CLOCK) {
 		data.clock = keel_clock_ns(vm);
+		data.flags = clock_stable(vm) ? KVM_CLOCK_TSC_STABLE : 0;
 		return copy_to_user(uarg, &data, sizeof(data)) ? -EFAULT : 0;
 	}
 	if (copy_from_user(&data, uarg, sizeof(data)))
 		return -EFAULT;
-	if (data.flags)
+	if (data.flags & ~KVM_CLOCK_TSC_STABLE)
 		return -EINVAL;
 	keel_clock_set_ns(vm, data.clock);
 	return 0;

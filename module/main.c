@@ -137,6 +137,7 @@ static void resume_cb(void)
 {
 	atomic_t err = ATOMIC_INIT(0);
 
+	keel_clock_resumed();
 	if (hw_users)
 		enable_this_cpu(&err);
 }
@@ -186,7 +187,6 @@ int keel_check_extension(struct keel_vm *vm, long cap)
 	case KVM_CAP_PIT_STATE2:
 	case KVM_CAP_REINJECT_CONTROL:
 	case KVM_CAP_SET_BOOT_CPU_ID:
-	case KVM_CAP_ADJUST_CLOCK:
 	case KVM_CAP_KVMCLOCK_CTRL:
 	case KVM_CAP_GET_TSC_KHZ:
 	case KVM_CAP_TSC_DEADLINE_TIMER:
@@ -201,6 +201,8 @@ int keel_check_extension(struct keel_vm *vm, long cap)
 	case KVM_CAP_ENFORCE_PV_FEATURE_CPUID:
 	case KVM_CAP_HALT_POLL:
 		return 1;
+	case KVM_CAP_ADJUST_CLOCK:
+		return KVM_CLOCK_TSC_STABLE;
 	case KVM_CAP_STEAL_TIME:
 		return keel_pv_has_steal_time();
 	case KVM_CAP_X86_DISABLE_EXITS:

@@ -43,7 +43,8 @@ u32 keel_pv_supported(void)
 		   BIT(KVM_FEATURE_PV_SCHED_YIELD);
 
 	if (tsc_khz)
-		bits |= BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_CLOCKSOURCE2);
+		bits |= BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_CLOCKSOURCE2) |
+			BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT);
 	/* The flush hangs on the preempted flag of steal time. */
 	if (keel_pv_has_steal_time())
 		bits |= BIT(KVM_FEATURE_STEAL_TIME) | BIT(KVM_FEATURE_PV_TLB_FLUSH);

@@ -16,7 +16,6 @@
 #include <linux/sched/signal.h>
 #include <linux/static_call.h>
 #include <linux/vtime.h>
-#include <asm/tsc.h>
 
 #include "ops.h"
 
@@ -237,9 +236,9 @@ static int run_window(struct keel_vcpu *vcpu, int *srcu)
 		return -EIO;
 	}
 	vtime_account_guest_enter();
+	if (unlikely(keel_clock_stale(vcpu)))
+		keel_request(KEEL_REQ_CLOCK, vcpu);
 	if (unlikely(vcpu->cpu != smp_processor_id())) {
-		if (check_tsc_unstable())
-			keel_request(KEEL_REQ_CLOCK, vcpu);
 		vcpu->cpu = smp_processor_id();
 		keel_lapic_move_timer(vcpu);
 	}

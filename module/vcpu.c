@@ -148,6 +148,7 @@ static int vcpu_publish(struct keel_vm *vm, struct keel_vcpu *vcpu)
 	vcpu->index = vm->nr_vcpus;
 	vm->vcpus[vcpu->index] = vcpu;
 	smp_store_release(&vm->nr_vcpus, vm->nr_vcpus + 1);
+	keel_clock_tsc_moved(vm);	/* one more to agree with */
 	return fd;
 }
 

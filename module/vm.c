@@ -63,8 +63,8 @@ static struct keel_vm *vm_create(void)
 	mutex_init(&vm->lock);
 	mutex_init(&vm->slots_lock);
 	vm->halt_poll_ns = -1;
-	vm->clock_offset = -ktime_get_boottime_ns();
 	raw_spin_lock_init(&vm->tsc_lock);
+	keel_clock_set_ns(vm, 0);
 	INIT_LIST_HEAD(&vm->io_ranges[KEEL_PIO_BUS]);
 	INIT_LIST_HEAD(&vm->io_ranges[KEEL_MMIO_BUS]);
 	vm->mm = current->mm;

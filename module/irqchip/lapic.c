@@ -141,9 +141,11 @@ bool keel_lapic_eoi_is_quiet(struct keel_vcpu *vcpu)
 	struct keel_lapic *apic = vcpu->apic;
 	int vector = lapic_highest(apic, APIC_ISR);
 
-	return vector >= 0 && lapic_highest(apic, APIC_IRR) < 0 &&
-	       !lapic_test_vec(apic, APIC_TMR, vector) && !keel_ioapic_handles(vcpu->vm, vector) &&
-	       !(keel_irqchip_split_mode(&vcpu->vm->irqchip) && keel_client_wants_eoi(vcpu, vector));
+	if (vector < 0 || lapic_highest(apic, APIC_IRR) >= 0 || lapic_test_vec(apic, APIC_TMR, vector))
+		return false;
+	if (keel_irqchip_split_mode(&vcpu->vm->irqchip))
+		return !keel_client_wants_eoi(vcpu, vector);
+	return !keel_ioapic_handles(vcpu->vm, vector);
 }
 
 /**

@@ -188,14 +188,17 @@ TEST_F(sched, kicks)
 
 	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
 		SKIP(return, "one CPU");
-	pin_to_cpu(0);
+	pin_to_cpu(1);
 	start(g, BLOB(spin));
 	ASSERT_PORT(PORT_SYNC, g);
+	pin_to_cpu(0);
 
 	/* The vCPU is not in KVM_RUN: it will look before it enters. */
 	before = resched_ipis(1);
-	for (i = 0; i < KICKS; i++)
+	for (i = 0; i < KICKS; i++) {
 		send_msi(g);
+		usleep(500);	/* an IPI for each, if there were any */
+	}
 	sent = resched_ipis(1) - before;
 	EXPECT_GT(KICKS / 2, sent);
 
@@ -220,8 +223,11 @@ TEST_F(sched, kicks)
 #define NR_VCPUS	6
 #define COUNTERS	0x48000
 
-/* EBX: index. Counts for ever; every round exits, and some spin a little with PAUSE. */
-GUEST(counter, 64, "leal " STR(COUNTERS) "(,%rbx,8), %esi\n" "movl %ebx, %r8d\n"
+/*
+ * Guests that spin do it with interrupts on: Bochs does not interrupt them otherwise. EBX: index. Counts for ever; every
+ * round exits and spins a little with PAUSE.
+ */
+GUEST(counter, 64, "leal " STR(COUNTERS) "(,%rbx,8), %esi\n" "sti\n"
 	"1: xorl %eax, %eax\n" "xorl %ecx, %ecx\n" "cpuid\n" "movl $20, %ecx\n" "2: pause\n" "loop 2b\n"
 	"incq (%rsi)\n" "jmp 1b\n");
 
@@ -271,7 +277,7 @@ TEST_F(sched, more_vcpus_than_cpus)
 }
 
 /* A lock goes round by turns among more vCPUs than CPUs; who waits spins with PAUSE, as kernels do. */
-GUEST(turns, 64, "movl $30, %r9d\n"
+GUEST(turns, 64, "sti\n" "movl $30, %r9d\n"
 	"1: cmpl %ebx, " STR(COUNTERS) "\n" "je 2f\n" "pause\n" "jmp 1b\n"
 	"2: leal 1(%rbx), %eax\n" "cmpl $4, %eax\n" "jne 3f\n" "xorl %eax, %eax\n"
 	"3: movl %eax, " STR(COUNTERS) "\n" "decl %r9d\n" "jnz 1b\n" G_DONE);

@@ -59,7 +59,7 @@ void guest_thread_start(struct guest_thread *t, int host_cpu)
 	int err;
 
 	sigaction(SIGUSR1, &act, NULL);
-	t->host_cpu = host_cpu;
+	t->host_cpu = host_cpu < 0 ? -1 : host_cpu % sysconf(_SC_NPROCESSORS_ONLN);
 	t->stop = false;
 	err = pthread_create(&t->thread, NULL, thread_main, t);
 	if (err)

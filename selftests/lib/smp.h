@@ -12,7 +12,7 @@
 struct guest_thread {
 	struct vcpu cpu;
 	pthread_t thread;
-	int host_cpu;		/* -1: any */
+	int host_cpu;		/* -1: any; else modulo the number there are */
 	volatile long ret;	/* of KVM_RUN; the exit is in cpu.run */
 	volatile bool stop;
 };
