@@ -177,6 +177,23 @@ int keel_exit_wrmsr(struct keel_vcpu *vcpu)
 }
 
 /**
+ * keel_exit_apic_eoi() - a store to the local APIC's EOI register: stepped over
+ * @vcpu: the vCPU, locked, with an in-kernel local APIC
+ *
+ * Return: as keel_exit_skip()
+ */
+int keel_exit_apic_eoi(struct keel_vcpu *vcpu)
+{
+	int len = insn_length(vcpu);
+
+	if (len <= 0)
+		return no_length(vcpu, len);
+	keel_lapic_eoi(vcpu);
+	step_over(vcpu, len);
+	return KEEL_RESUME;
+}
+
+/**
  * keel_exit_xsetbv() - XSETBV: stepped over, or #GP(0)
  * @vcpu: the vCPU, locked
  *

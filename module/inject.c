@@ -169,6 +169,12 @@ static bool controller_interrupt(struct keel_vcpu *vcpu)
 	return ext_interrupt(vcpu) || keel_lapic_pending(vcpu) >= 0;
 }
 
+/* As controller_interrupt(), without what the CPU takes from the local APIC by itself. */
+static bool needs_injection(struct keel_vcpu *vcpu)
+{
+	return vcpu->apic && (vcpu->virt_intr ? ext_interrupt(vcpu) : controller_interrupt(vcpu));
+}
+
 /**
  * keel_accepts_client_interrupt() - is there room for an interrupt of the client's controller?
  * @vcpu: the vCPU, locked
@@ -296,11 +302,11 @@ static u32 inject_async(struct keel_vcpu *vcpu, bool busy)
 		if (ev->nmi.pending)
 			windows |= KEEL_WIN_NMI;
 	}
-	if (!keel_has_interrupt(vcpu))
-		return windows;
 	/* One is on its way again: the next comes as soon as the guest can take it. */
 	if (ev->intr.injected)
-		return vcpu->apic && controller_interrupt(vcpu) ? windows | KEEL_WIN_IRQ : windows;
+		return needs_injection(vcpu) ? windows | KEEL_WIN_IRQ : windows;
+	if (!needs_injection(vcpu))
+		return windows;
 	if (busy || !keel_can_take_interrupt(vcpu))
 		return windows | KEEL_WIN_IRQ;
 	vector = ack_interrupt(vcpu);
@@ -310,7 +316,7 @@ static u32 inject_async(struct keel_vcpu *vcpu, bool busy)
 	ev->intr.soft = false;
 	ev->intr.nr = vector;
 	give(vcpu, KEEL_EV_INTR, vector, false, 0);
-	return controller_interrupt(vcpu) ? windows | KEEL_WIN_IRQ : windows;
+	return needs_injection(vcpu) ? windows | KEEL_WIN_IRQ : windows;
 }
 
 /**

@@ -192,6 +192,7 @@ enum keel_req {
 	KEEL_REQ_UNHALT,	/* an event for a halted vCPU */
 	KEEL_REQ_DEAD,		/* the VM was killed */
 	KEEL_REQ_EOI_EXIT,	/* an EOI must reach the client (split irqchip) */
+	KEEL_REQ_APIC_PAGE,	/* vm->apic_page is to be unmapped */
 	KEEL_REQ_INIT_SIPI,	/* keel_lapic_accept_events(), which clears it, has work */
 	KEEL_REQ_STEAL,		/* write the guest's steal time */
 };
@@ -300,6 +301,8 @@ struct keel_vcpu {
 
 	struct keel_lapic *apic;	/* NULL without an in-kernel local APIC */
 	u64 apic_base;			/* IA32_APIC_BASE; written by lapic.c, read by other CPUs */
+	bool virt_intr;			/* the vendor's: the CPU takes interrupts from the local APIC itself */
+	bool virt_apic_page;		/* the vendor's: accesses to vm->apic_page are the local APIC's */
 	u64 cr8;			/* only without an in-kernel local APIC */
 	struct keel_mmu_vcpu mmu;
 	struct keel_pv pv;
@@ -339,7 +342,8 @@ struct keel_vm {
 	bool exit_on_emulation_error;
 	bool exception_payload;		/* KVM_CAP_EXCEPTION_PAYLOAD is enabled */
 	bool triple_fault_event;	/* KVM_CAP_X86_TRIPLE_FAULT_EVENT is enabled */
-	void *hw;			/* the vendor's */
+	void *apic_page;		/* mapped at the local APIC's address, see lapic_virt.c; NULL: none */
+	bool apic_page_off;		/* a vCPU has an APIC elsewhere, or none: not mapped any more */
 };
 
 /* main.c */
@@ -399,6 +403,7 @@ int keel_exit_wrmsr(struct keel_vcpu *vcpu);
 int keel_exit_io(struct keel_vcpu *vcpu, u16 port, u8 size, bool in, bool string);
 int keel_exit_hypercall(struct keel_vcpu *vcpu);
 int keel_exit_xsetbv(struct keel_vcpu *vcpu);
+int keel_exit_apic_eoi(struct keel_vcpu *vcpu);
 int keel_exit_emulate(struct keel_vcpu *vcpu);
 int keel_exit_skip(struct keel_vcpu *vcpu);
 int keel_exit_ud(struct keel_vcpu *vcpu);

@@ -38,6 +38,7 @@ struct keel_event {
 #define KEEL_UPDATE_ROOT	2	/* the nested root changed; implies a flush */
 #define KEEL_UPDATE_INTERCEPTS	4	/* guest_debug, disabled_exits or CPUID changed */
 #define KEEL_UPDATE_TSC		8	/* vcpu->tsc_offset changed */
+#define KEEL_UPDATE_APIC	16	/* the local APIC's mode, or what it has in service, changed */
 
 /* What vcpu_enter() says about the exit. */
 enum keel_exit_class {
@@ -77,7 +78,8 @@ enum keel_exit_class {
  * @nmi_blocked: NMIs are blocked by an interrupt shadow or a pending IRET
  * @vcpu_set_nmi_masked: the client's or the injection's change of NMI masking
  * @vcpu_update: what is named by KEEL_UPDATE_* changed, and is to be brought to the CPU before the next entry
- * @vcpu_update_tpr: @tpr is the task priority (CR8); @exiting: the guest's writes to it must exit
+ * @vcpu_update_tpr: @tpr is the task priority (CR8); @exiting: the guest's writes to it must exit; @irr: the
+ *	highest vector that the local APIC requests, -1: none
  * @vcpu_get_tpr: the task priority (CR8) as the guest left it
  * @vcpu_dump: logs the control structure, rate-limited by the caller
  */
@@ -110,7 +112,7 @@ struct keel_ops {
 	bool (*nmi_blocked)(struct keel_vcpu *vcpu);
 	void (*vcpu_set_nmi_masked)(struct keel_vcpu *vcpu, bool masked);
 	void (*vcpu_update)(struct keel_vcpu *vcpu, u32 what);
-	void (*vcpu_update_tpr)(struct keel_vcpu *vcpu, u8 tpr, bool exiting);
+	void (*vcpu_update_tpr)(struct keel_vcpu *vcpu, u8 tpr, bool exiting, int irr);
 	u8 (*vcpu_get_tpr)(struct keel_vcpu *vcpu);
 	void (*vcpu_dump)(struct keel_vcpu *vcpu);
 };

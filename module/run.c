@@ -109,6 +109,8 @@ static int serve_requests(struct keel_vcpu *vcpu)
 		return -EIO;
 	if (keel_check_request(KEEL_REQ_MMU_RELOAD, vcpu))
 		keel_ops->vcpu_update(vcpu, KEEL_UPDATE_ROOT);
+	if (keel_check_request(KEEL_REQ_APIC_PAGE, vcpu))
+		keel_mmu_zap_gfns(vcpu->vm, KEEL_APIC_GFN, KEEL_APIC_GFN + 1);
 	if (keel_check_request(KEEL_REQ_CLOCK, vcpu))
 		keel_clock_update(vcpu);
 	if (keel_check_request(KEEL_REQ_WALL_CLOCK, vcpu))
@@ -157,7 +159,7 @@ static void sync_state_in(struct keel_vcpu *vcpu)
 	}
 	/* Writes of CR8 exit while an interrupt waits for it to drop; always when the client has the APIC. */
 	irr = vcpu->apic ? keel_lapic_highest_irr(vcpu) : 0;
-	keel_ops->vcpu_update_tpr(vcpu, tpr, irr >= 0 && irr >> 4 <= tpr);
+	keel_ops->vcpu_update_tpr(vcpu, tpr, irr >= 0 && irr >> 4 <= tpr, irr);
 }
 
 static void sync_state_out(struct keel_vcpu *vcpu)

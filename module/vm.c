@@ -33,6 +33,7 @@ static void vm_destroy(struct keel_vm *vm)
 	for (i = 0; i < vm->nr_vcpus; i++)
 		keel_vcpu_destroy(vm->vcpus[i]);
 	keel_mmu_vm_destroy(vm);
+	free_page((unsigned long)vm->apic_page);
 	keel_memslots_destroy(vm);
 	keel_coalesced_destroy(vm);
 	cleanup_srcu_struct(&vm->srcu);

@@ -63,7 +63,7 @@ static int lapic_highest(const struct keel_lapic *apic, u32 reg)
 /*
  * Processor priority: the higher class of TPR and of the interrupt in service (SDM 3A, 11.8.3.1).
  */
-static u32 lapic_update_ppr(struct keel_lapic *apic)
+u32 lapic_update_ppr(struct keel_lapic *apic)
 {
 	u32 tpr = lapic_reg(apic, APIC_TASKPRI) & 0xff;
 	int isr = lapic_highest(apic, APIC_ISR);
@@ -101,17 +101,12 @@ static u32 lapic_spiv_bits(const struct keel_lapic *apic)
 							     SPIV_BITS;
 }
 
-/* An EOI without an interrupt in service has no effect. */
-static void lapic_eoi(struct keel_lapic *apic)
+/* The interrupt with @vector has ended: whoever sent it may want to know. */
+void lapic_eoi_notify(struct keel_lapic *apic, u8 vector)
 {
 	struct keel_vm *vm = apic->vcpu->vm;
-	int vector = lapic_highest(apic, APIC_ISR);
-	bool level;
+	bool level = lapic_test_vec(apic, APIC_TMR, vector);
 
-	if (vector < 0)
-		return;
-	__clear_bit(vector % 32, lapic_vec_word(apic, APIC_ISR, vector));
-	level = lapic_test_vec(apic, APIC_TMR, vector);
 	if (keel_ioapic_handles(vm, vector)) {
 		if (!(level && (lapic_reg(apic, APIC_SPIV) & SPIV_DIRECTED_EOI)))
 			keel_ioapic_eoi(vm, vector, level);
@@ -121,6 +116,18 @@ static void lapic_eoi(struct keel_lapic *apic)
 	}
 	if (keel_lapic_pending(apic->vcpu) >= 0)
 		keel_request(KEEL_REQ_EVENT, apic->vcpu);
+}
+
+/* An EOI without an interrupt in service has no effect. */
+static void lapic_eoi(struct keel_lapic *apic)
+{
+	int vector = lapic_highest(apic, APIC_ISR);
+
+	if (vector < 0)
+		return;
+	__clear_bit(vector % 32, lapic_vec_word(apic, APIC_ISR, vector));
+	lapic_virt_update(apic);
+	lapic_eoi_notify(apic, vector);
 }
 
 /**
@@ -240,7 +247,7 @@ static bool lapic_write_common(struct keel_lapic *apic, u32 reg, u32 val)
 	}
 }
 
-static void lapic_write_xapic(struct keel_lapic *apic, u32 reg, u32 val)
+void lapic_write_xapic(struct keel_lapic *apic, u32 reg, u32 val)
 {
 	switch (reg) {
 	case APIC_ID:
@@ -440,6 +447,7 @@ static void lapic_write_base(struct keel_vcpu *vcpu, u64 val)
 	WRITE_ONCE(vcpu->apic_base, val);
 	if (changed & MSR_IA32_APICBASE_ENABLE)
 		keel_cpuid_refresh(vcpu);
+	lapic_virt_mode(vcpu);
 	keel_request(KEEL_REQ_EVENT, vcpu);
 }
 
@@ -540,6 +548,7 @@ void keel_lapic_ack(struct keel_vcpu *vcpu, u8 vector)
 	lapic_clear_vec(apic, APIC_IRR, vector);
 	__set_bit(vector % 32, lapic_vec_word(apic, APIC_ISR, vector));
 	lapic_update_ppr(apic);
+	lapic_virt_update(apic);
 	vcpu->pv.eoi_wanted = true;
 }
 

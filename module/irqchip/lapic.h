@@ -109,6 +109,15 @@ static inline u32 lapic_x2apic_ldr(u32 id)
 	return (id >> 4) << 16 | 1U << (id & 0xf);
 }
 
+/* lapic.c */
+void lapic_write_xapic(struct keel_lapic *apic, u32 reg, u32 val);
+void lapic_eoi_notify(struct keel_lapic *apic, u8 vector);
+u32 lapic_update_ppr(struct keel_lapic *apic);
+
+/* lapic_virt.c */
+void lapic_virt_update(struct keel_lapic *apic);
+void lapic_virt_mode(struct keel_vcpu *vcpu);
+
 /* lapic_ipi.c */
 int lapic_local_deliver(struct keel_lapic *apic, u32 lvt);
 void lapic_error(struct keel_lapic *apic, u32 bits);

@@ -29,6 +29,7 @@ struct page;
 
 #define KEEL_BAD_GPA		(~(gpa_t)0)
 #define KEEL_BAD_HVA		(~0UL)
+#define KEEL_APIC_GFN		0xfee00		/* where local APICs are after a reset */
 #define KEEL_MAX_SLOTS		512
 
 /* Access bits, used for faults, walks and emulated accesses alike; values are those of #PF's error code. */

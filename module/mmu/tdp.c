@@ -450,6 +450,9 @@ static bool range_invalidating(const struct keel_mmu *mmu, unsigned long hva, un
 	return mmu->invalidate_active && hva < mmu->invalidate_end && hva + size > mmu->invalidate_start;
 }
 
+/* Stands for vm->apic_page, which is no slot. */
+static struct keel_memslot apic_slot = { .base_gfn = KEEL_APIC_GFN, .npages = 1 };
+
 /* mmu.lock held, sequence checked: the highest level at which this page may be mapped. */
 static int map_level(const struct map *m)
 {
@@ -457,7 +460,7 @@ static int map_level(const struct map *m)
 	const struct keel_mmu *mmu = &m->vcpu->vm->mmu;
 	int level;
 
-	if (slot->dirty || fmt()->max_leaf == 1)
+	if (slot->dirty || slot == &apic_slot || fmt()->max_leaf == 1)
 		return 1;
 	level = min(keel_host_level(m->vcpu->vm->mm, m->host.hva), fmt()->max_leaf);
 	for (; level > 1; level--) {
@@ -594,6 +597,32 @@ static int map_page(struct map *m)
 	return KEEL_MMU_RETRY;
 }
 
+/* The page that stands for the local APIC: no data are in it, the CPU knows accesses by their address. */
+static int map_apic_page(struct map *m)
+{
+	struct keel_vm *vm = m->vcpu->vm;
+	struct zap z = { .vm = vm };
+
+	m->slot = &apic_slot;
+	m->host.page = virt_to_page(vm->apic_page);
+	m->host.pfn = page_to_pfn(m->host.page);
+	m->host.writable = true;
+	spin_lock(&vm->mmu.lock);
+	if (!READ_ONCE(vm->apic_page_off))
+		map_install(m, &z);
+	spin_unlock(&vm->mmu.lock);
+	zap_free(&z);
+	return KEEL_MMU_RETRY;
+}
+
+static bool is_apic_page(const struct map *m)
+{
+	const struct keel_vm *vm = m->vcpu->vm;
+
+	return m->gfn == KEEL_APIC_GFN && vm->apic_page && m->vcpu->virt_apic_page &&
+	       !READ_ONCE(vm->apic_page_off);
+}
+
 /**
  * keel_mmu_fault() - the guest touched a page that the tree does not map, or not so
  * @vcpu: the vCPU, locked, outside the window
@@ -627,7 +656,9 @@ int keel_mmu_fault(struct keel_vcpu *vcpu, gpa_t gpa, u32 access)
 
 	idx = srcu_read_lock(&vm->srcu);
 	m.slot = keel_slot_find(vm, m.gfn);
-	if (!m.slot || (m.host.write && (m.slot->flags & KVM_MEM_READONLY))) {
+	if (!m.slot && is_apic_page(&m)) {
+		r = map_apic_page(&m);
+	} else if (!m.slot || (m.host.write && (m.slot->flags & KVM_MEM_READONLY))) {
 		r = KEEL_MMU_EMULATE;
 	} else if (READ_ONCE(m.slot->invalid)) {
 		r = KEEL_MMU_RETRY;

@@ -234,7 +234,7 @@ void svm_vcpu_update(struct keel_vcpu *vcpu, u32 what)
 }
 
 /* The guest reads and writes CR8 as V_TPR; an exit at its writes is for the core to ask for (15.21.1). */
-void svm_vcpu_update_tpr(struct keel_vcpu *vcpu, u8 tpr, bool exiting)
+void svm_vcpu_update_tpr(struct keel_vcpu *vcpu, u8 tpr, bool exiting, int irr)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 	struct vmcb_control *c = &svm->vmcb->control;

@@ -96,7 +96,7 @@ void svm_vcpu_want_window(struct keel_vcpu *vcpu, u32 windows);
 bool svm_nmi_blocked(struct keel_vcpu *vcpu);
 void svm_vcpu_set_nmi_masked(struct keel_vcpu *vcpu, bool masked);
 void svm_vcpu_update(struct keel_vcpu *vcpu, u32 what);
-void svm_vcpu_update_tpr(struct keel_vcpu *vcpu, u8 tpr, bool exiting);
+void svm_vcpu_update_tpr(struct keel_vcpu *vcpu, u8 tpr, bool exiting, int irr);
 u8 svm_vcpu_get_tpr(struct keel_vcpu *vcpu);
 
 /* exit.c */

@@ -31,6 +31,18 @@ static bool tpr_shadow = true;
 module_param(tpr_shadow, bool, 0444);
 MODULE_PARM_DESC(tpr_shadow, "let the guest access its task priority without an exit (Intel)");
 
+static bool apic_access = true;
+module_param(apic_access, bool, 0444);
+MODULE_PARM_DESC(apic_access, "let the CPU know accesses to the local APIC, needs tpr_shadow (Intel)");
+
+static bool apic_regs = true;
+module_param(apic_regs, bool, 0444);
+MODULE_PARM_DESC(apic_regs, "let the CPU read local APIC registers, needs apic_access (Intel)");
+
+static bool vintr = true;
+module_param(vintr, bool, 0444);
+MODULE_PARM_DESC(vintr, "let the CPU deliver virtual interrupts, needs apic_regs (Intel)");
+
 static bool preemption_timer = true;
 module_param(preemption_timer, bool, 0444);
 MODULE_PARM_DESC(preemption_timer, "use the VMX preemption timer (Intel)");
@@ -99,6 +111,11 @@ static const struct control controls[] = {
 	{ VMX_CPU2, VMX_CPU2_WBINVD, OPTIONAL, "WBINVD exiting" },
 	{ VMX_CPU2, VMX_CPU2_RDTSCP, SWITCHED_OPT, "RDTSCP" },
 	{ VMX_CPU2, VMX_CPU2_INVPCID, SWITCHED_OPT, "INVPCID" },
+	{ VMX_CPU2, VMX_CPU2_PLE, SWITCHED_OPT, "PAUSE-loop exiting" },
+	{ VMX_CPU2, VMX_CPU2_APIC_ACCESS, SWITCHED_OPT, "virtualize APIC accesses", &apic_access },
+	{ VMX_CPU2, VMX_CPU2_X2APIC, SWITCHED_OPT, "virtualize x2APIC mode", &apic_access },
+	{ VMX_CPU2, VMX_CPU2_APIC_REGS, SWITCHED_OPT, "APIC-register virtualization", &apic_regs },
+	{ VMX_CPU2, VMX_CPU2_VINTR, SWITCHED_OPT, "virtual-interrupt delivery", &vintr },
 
 	{ VMX_EXIT, VMX_EXIT_HOST64, REQUIRED, "64-bit host" },
 	{ VMX_EXIT, VMX_EXIT_SAVE_DEBUG, REQUIRED, "save debug controls" },
@@ -216,6 +233,19 @@ static int probe_cpu(void)
 	return 0;
 }
 
+/* Each needs the one before; without the second nothing says that an access is the APIC's. */
+static void probe_apic(void)
+{
+	const u32 may = vmx_caps.may[VMX_CPU2];
+
+	vmx_caps.tpr_shadow = vmx_caps.may[VMX_CPU] & VMX_CPU_TPR_SHADOW;
+	vmx_caps.apic_access = vmx_caps.tpr_shadow && (may & VMX_CPU2_APIC_ACCESS);
+	vmx_caps.x2apic = vmx_caps.tpr_shadow && (may & VMX_CPU2_X2APIC);
+	vmx_caps.apic_regs = vmx_caps.apic_access && (may & VMX_CPU2_APIC_REGS);
+	vmx_caps.vintr = vmx_caps.apic_regs && (may & VMX_CPU2_VINTR);
+	vmx_caps.ple = may & VMX_CPU2_PLE;
+}
+
 /**
  * vmx_caps_probe() - find out what the CPU has
  *
@@ -236,12 +266,14 @@ int vmx_caps_probe(void)
 	vmx_caps.timer_shift = misc & 0x1f;
 	vmx_caps.pt_in_vmx = misc & BIT(14);
 	vmx_caps.timer = vmx_caps.may[VMX_PIN] & VMX_PIN_TIMER;
-	vmx_caps.tpr_shadow = vmx_caps.may[VMX_CPU] & VMX_CPU_TPR_SHADOW;
 	vmx_caps.vpid = vmx_caps.base[VMX_CPU2] & VMX_CPU2_VPID;
 	vmx_caps.rdtscp = vmx_caps.may[VMX_CPU2] & VMX_CPU2_RDTSCP;
 	vmx_caps.invpcid = vmx_caps.may[VMX_CPU2] & VMX_CPU2_INVPCID;
-	pr_info("VT-x with EPT%s%s%s%s\n", vmx_caps.ept_ad ? " (A/D)" : "", vmx_caps.vpid ? ", VPID" : "",
-		vmx_caps.tpr_shadow ? ", TPR shadow" : "", vmx_caps.timer ? ", preemption timer" : "");
+	probe_apic();
+	pr_info("VT-x with EPT%s%s%s%s%s%s\n", vmx_caps.ept_ad ? " (A/D)" : "", vmx_caps.vpid ? ", VPID" : "",
+		vmx_caps.tpr_shadow ? ", TPR shadow" : "",
+		vmx_caps.apic_regs ? ", APIC registers" : vmx_caps.apic_access ? ", APIC accesses" : "",
+		vmx_caps.vintr ? ", virtual interrupts" : "", vmx_caps.timer ? ", preemption timer" : "");
 	return 0;
 }
 

@@ -82,7 +82,6 @@ static enum keel_exit_class read_cold(struct vmx_vcpu *vmx)
 	case VMX_EXIT_EPT_VIOLATION:
 		reblock_nmi(vmx);
 		fallthrough;
-	case VMX_EXIT_APIC_ACCESS:
 	case VMX_EXIT_TASK_SWITCH:
 		vmx->vcpu.exit.insn_len = 0;	/* the field means nothing, or not always */
 		break;
@@ -122,6 +121,10 @@ static enum keel_exit_class read_exit(struct vmx_vcpu *vmx)
 	case VMX_EXIT_INTR_WINDOW:
 	case VMX_EXIT_NMI_WINDOW:
 	case VMX_EXIT_TPR_BELOW:
+		return KEEL_EXIT_HOT;
+	case VMX_EXIT_EOI:
+	case VMX_EXIT_APIC_WRITE:
+		e->qualification = vmx_read(VMCS_EXIT_QUALIFICATION);
 		return KEEL_EXIT_HOT;
 	}
 	return read_cold(vmx);
@@ -287,31 +290,8 @@ void vmx_vcpu_update(struct keel_vcpu *vcpu, u32 what)
 		vmx->stale |= VMX_STALE_EPTP;
 	if (what & KEEL_UPDATE_INTERCEPTS)
 		vmx_update_intercepts(vcpu);
+	if (what & KEEL_UPDATE_APIC)
+		vmx_apic_update(vmx);
 	if (what & KEEL_UPDATE_TSC)
 		vmx->stale |= VMX_STALE_CTL;
-}
-
-/*
- * With a TPR shadow the guest's CR8 is a byte of the virtual-APIC page (30.1.1); the threshold makes a
- * lower value exit. A client that has the APIC itself learns of every write.
- */
-void vmx_vcpu_update_tpr(struct keel_vcpu *vcpu, u8 tpr, bool exiting)
-{
-	struct vmx_vcpu *vmx = to_vmx(vcpu);
-	u8 threshold = exiting ? tpr : 0;
-
-	if (!vmx->tpr_shadow)
-		return;
-	vmx->vapic[VMX_VAPIC_TPR] = tpr << 4;
-	if (threshold == vmx->tpr_threshold)
-		return;
-	vmx->tpr_threshold = threshold;
-	vmx_write(VMCS_TPR_THRESHOLD, threshold);
-}
-
-u8 vmx_vcpu_get_tpr(struct keel_vcpu *vcpu)
-{
-	struct vmx_vcpu *vmx = to_vmx(vcpu);
-
-	return vmx->tpr_shadow ? vmx->vapic[VMX_VAPIC_TPR] >> 4 : keel_get_cr8(vcpu);
 }

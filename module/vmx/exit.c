@@ -9,6 +9,7 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/kernel.h>
+#include <asm/apicdef.h>
 
 #include "vmx.h"
 
@@ -42,6 +43,15 @@ static int exit_io(struct vmx_vcpu *vmx)
 	u64 q = vmx->exit.qualification;
 
 	return keel_exit_io(&vmx->vcpu, VMX_IO_PORT(q), VMX_IO_SIZE(q), q & VMX_IO_IN, q & VMX_IO_STRING);
+}
+
+/* An EOI's value means nothing: it needs no decoding (qualification: 11:0 offset, 15:12 kind of access). */
+static int exit_apic_access(struct vmx_vcpu *vmx)
+{
+	if ((vmx->exit.qualification & 0xffff) == (1 << 12 | APIC_EOI) && vmx->exit.insn_len)
+		return keel_exit_apic_eoi(&vmx->vcpu);
+	vmx->vcpu.exit.insn_len = 0;
+	return keel_exit_emulate(&vmx->vcpu);
 }
 
 static int exit_ept_violation(struct vmx_vcpu *vmx)
@@ -122,9 +132,16 @@ int vmx_vcpu_handle_exit(struct keel_vcpu *vcpu)
 		return KEEL_RESUME;
 	case VMX_EXIT_EXCEPTION_NMI:
 		return exit_exception(vmx);
+	case VMX_EXIT_APIC_WRITE:
+		keel_lapic_written(vcpu, vmx->exit.qualification & 0xff0);
+		return KEEL_RESUME;
+	case VMX_EXIT_EOI:
+		keel_lapic_eoi_done(vcpu, vmx->exit.qualification);
+		return KEEL_RESUME;
+	case VMX_EXIT_APIC_ACCESS:
+		return exit_apic_access(vmx);
 	case VMX_EXIT_CR:
 	case VMX_EXIT_DR:
-	case VMX_EXIT_APIC_ACCESS:
 		return keel_exit_emulate(vcpu);
 	case VMX_EXIT_XSETBV:
 		return keel_exit_xsetbv(vcpu);

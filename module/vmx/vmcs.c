@@ -76,8 +76,7 @@ int vmx_vcpu_create(struct keel_vcpu *vcpu)
 
 	vmx->vmcs = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	vmx->msr_bitmap = (void *)__get_free_page(GFP_KERNEL_ACCOUNT);
-	vmx->vapic = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	if (!vmx->vmcs || !vmx->msr_bitmap || !vmx->vapic) {
+	if (!vmx->vmcs || !vmx->msr_bitmap) {
 		vmx_vcpu_destroy(vcpu);
 		return -ENOMEM;
 	}
@@ -86,6 +85,10 @@ int vmx_vcpu_create(struct keel_vcpu *vcpu)
 	memset(vmx->msr_bitmap, 0xff, PAGE_SIZE);
 	for (i = 0; i < ARRAY_SIZE(direct_msrs); i++)
 		msr_open(vmx->msr_bitmap, direct_msrs[i]);
+	if (vmx_caps.apic_access && vcpu->vm->irqchip.mode != KEEL_IRQCHIP_NONE && keel_lapic_virt_create(vcpu)) {
+		vmx_vcpu_destroy(vcpu);
+		return -ENOMEM;
+	}
 	vmx->vpid = vpid_get();
 	vmx->cpu = -1;
 	vmx->bp_len = 1;
@@ -100,10 +103,8 @@ void vmx_vcpu_destroy(struct keel_vcpu *vcpu)
 	vmx->vpid = 0;
 	free_page((unsigned long)vmx->vmcs);
 	free_page((unsigned long)vmx->msr_bitmap);
-	free_page((unsigned long)vmx->vapic);
 	vmx->vmcs = NULL;
 	vmx->msr_bitmap = NULL;
-	vmx->vapic = NULL;
 }
 
 /**
@@ -138,6 +139,7 @@ void vmx_vcpu_reset(struct keel_vcpu *vcpu, bool init)
 	vmx->injecting = false;
 	vmx->flush = true;
 	vmx->stale = VMX_STALE_ALL;
+	vmx_apic_update(vmx);
 	vmx_update_intercepts(vcpu);
 }
 
@@ -156,6 +158,7 @@ void vmx_update_intercepts(struct keel_vcpu *vcpu)
 	vmx_ctl(vmx, VMX_CPU, VMX_CPU_HLT, !(vcpu->vm->disabled_exits & KVM_X86_DISABLE_EXITS_HLT));
 	vmx_ctl(vmx, VMX_CPU, VMX_CPU_MWAIT | VMX_CPU_MONITOR,
 		!(vcpu->vm->disabled_exits & KVM_X86_DISABLE_EXITS_MWAIT));
+	vmx_ctl(vmx, VMX_CPU2, VMX_CPU2_PLE, vmx_caps.ple && keel_ple_enabled(vcpu->vm));
 	vmx_ctl(vmx, VMX_CPU2, VMX_CPU2_RDTSCP,
 		vmx_caps.rdtscp && keel_guest_has(vcpu, KEEL_F_RDTSCP | KEEL_F_RDPID));
 	vmx_ctl(vmx, VMX_CPU2, VMX_CPU2_INVPCID, vmx_caps.invpcid && keel_guest_has(vcpu, KEEL_F_PCID));
@@ -172,17 +175,29 @@ void vmx_update_intercepts(struct keel_vcpu *vcpu)
 void vmx_write_static(struct vmx_vcpu *vmx)
 {
 	u64 io = __pa(vmx_io_bitmap);
+	int i;
 
 	vmx_write(VMCS_IO_BITMAP_A, io);
 	vmx_write(VMCS_IO_BITMAP_B, io);
 	vmx_write(VMCS_MSR_BITMAP, __pa(vmx->msr_bitmap));
 	if (vmx_caps.vpid)
 		vmx_write(VMCS_VPID, vmx->vpid);
-	if (vmx_caps.tpr_shadow) {
-		vmx_write(VMCS_VAPIC_ADDR, __pa(vmx->vapic));
+	if (vmx->tpr_shadow) {
+		vmx_write(VMCS_VAPIC_ADDR, keel_lapic_regs_pa(&vmx->vcpu));
 		vmx_write(VMCS_TPR_THRESHOLD, 0);
 		vmx->tpr_threshold = 0;
+		if (vmx_caps.apic_access)
+			vmx_write(VMCS_APIC_ACCESS_ADDR, __pa(vmx->vcpu.vm->apic_page));
 	}
+	if (vmx->tpr_shadow && vmx_caps.vintr) {
+		vmx_write(VMCS_GUEST_INTR_STATUS, 0);
+		for (i = 0; i < 4; i++)
+			vmx_write(VMCS_EOI_EXIT_BITMAP + 2 * i, 0);
+		memset(vmx->eoi_exits, 0, sizeof(vmx->eoi_exits));
+		vmx->svi_stale = true;
+	}
+	if (vmx_caps.ple)
+		vmx_write(VMCS_PLE_GAP, keel_ple_gap);
 	vmx_write(VMCS_LINK, ~0ULL);
 	vmx_write(VMCS_GUEST_DEBUGCTL, 0);
 	vmx_write(VMCS_GUEST_ACTIVITY, 0);

@@ -29,6 +29,11 @@ struct vmx_caps {
 	bool ept_ad;		/* accessed and dirty bits */
 	bool vpid;
 	bool tpr_shadow;
+	bool apic_access;	/* virtualize APIC accesses */
+	bool x2apic;		/* virtualize x2APIC mode */
+	bool apic_regs;		/* APIC-register virtualization */
+	bool vintr;		/* virtual-interrupt delivery */
+	bool ple;		/* PAUSE-loop exiting */
 	bool rdtscp;
 	bool invpcid;
 	bool timer;		/* VMX preemption timer */
@@ -83,7 +88,6 @@ struct vmx_vcpu {
 	void *vmcs;
 	u64 vmcs_pa;
 	void *msr_bitmap;
-	u32 *vapic;		/* virtual-APIC page */
 	bool cleared;		/* VMCLEAR has initialised the VMCS */
 	bool launched;		/* in this window */
 	bool failed;		/* the last entry failed: @error says why */
@@ -99,7 +103,9 @@ struct vmx_vcpu {
 	bool intr_state_valid;
 	u64 cr4_guest_owned;
 	u8 tpr_threshold;
-	bool tpr_shadow;	/* the guest's CR8 is in the virtual-APIC page */
+	bool tpr_shadow;	/* the local APIC's page is the virtual-APIC page */
+	bool svi_stale;		/* what is in service was changed by software */
+	u64 eoi_exits[4];	/* what the VMCS has: vectors whose EOI exits */
 	bool nmi_taken;		/* an exit was a host NMI: the window hands it over */
 	bool hw_lma;		/* EFER.LMA as the segments in the VMCS were made for it */
 	bool injecting;		/* the entry interruption information is set */
@@ -113,8 +119,6 @@ static inline struct vmx_vcpu *to_vmx(struct keel_vcpu *vcpu)
 {
 	return container_of(vcpu, struct vmx_vcpu, vcpu);
 }
-
-#define VMX_VAPIC_TPR	(0x80 / 4)
 
 /* Inside the window, or when vmx_window_close() has read it. */
 static inline u32 vmx_interruptibility(struct vmx_vcpu *vmx)
@@ -152,6 +156,11 @@ void vmx_write_static(struct vmx_vcpu *vmx);
 void vmx_write_stale(struct vmx_vcpu *vmx);
 void vmx_ctl(struct vmx_vcpu *vmx, enum vmx_ctl word, u32 bits, bool on);
 
+/* apicv.c */
+void vmx_apic_update(struct vmx_vcpu *vmx);
+void vmx_vcpu_update_tpr(struct keel_vcpu *vcpu, u8 tpr, bool exiting, int irr);
+u8 vmx_vcpu_get_tpr(struct keel_vcpu *vcpu);
+
 /* state.c */
 void vmx_get_state(struct keel_vcpu *vcpu, u32 mask);
 void vmx_set_state(struct keel_vcpu *vcpu, u32 mask);
@@ -174,8 +183,6 @@ void vmx_vcpu_want_window(struct keel_vcpu *vcpu, u32 windows);
 bool vmx_nmi_blocked(struct keel_vcpu *vcpu);
 void vmx_vcpu_set_nmi_masked(struct keel_vcpu *vcpu, bool masked);
 void vmx_vcpu_update(struct keel_vcpu *vcpu, u32 what);
-void vmx_vcpu_update_tpr(struct keel_vcpu *vcpu, u8 tpr, bool exiting);
-u8 vmx_vcpu_get_tpr(struct keel_vcpu *vcpu);
 
 /* exit.c */
 int vmx_vcpu_handle_exit(struct keel_vcpu *vcpu);

@@ -187,6 +187,8 @@ int vmx_window_open(struct keel_vcpu *vcpu)
 	host_state_write(vmx, vc);
 	if (unlikely(vmx->stale & VMX_STALE_STATIC))
 		vmx_write_static(vmx);
+	if (vmx->ctl[VMX_CPU2] & VMX_CPU2_PLE)
+		vmx_write(VMCS_PLE_WINDOW, vcpu->sched.ple_window);
 	vmx_load_msrs(vcpu);
 	return 0;
 }
