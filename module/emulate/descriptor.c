@@ -184,8 +184,8 @@ void keel_code_load_real(struct keel_emu *emu, u16 selector, u64 target)
 }
 
 /*
- * The descriptor of a stack segment that is to be used with privilege @cpl. What is wrong with it is
- * @vector (#TS or #GP), but for #SS if it is not present.
+ * The descriptor of a stack segment that is to be used with privilege @cpl. What is wrong with it
+ * is @vector (#TS or #GP), but for #SS if it is not present.
  */
 int keel_stack_read(struct keel_emu *emu, u16 selector, unsigned int cpl, u8 vector, u32 ext,
 		    struct descriptor *d)

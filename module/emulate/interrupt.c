@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Delivery of interrupts and exceptions by the emulator: the vector table of real mode, gates of the
- * IDT of 16, 32 and 64 bits with their stack switches, virtual-8086 mode with the redirection of VME,
- * task gates; and the instructions INT n, INT3, INTO and INT1.
+ * IDT of 16, 32 and 64 bits with their stack switches, virtual-8086 mode with the redirection of
+ * VME, task gates; and the instructions INT n, INT3, INTO and INT1.
  *
  * The order is that of the manual's pseudocode under "INT n"; the frame is checked as a whole and
  * written before the registers change.

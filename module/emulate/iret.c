@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Returns to the same or an outer privilege (RETF and IRET share them), and IRET in all its forms:
- * real mode, virtual-8086 mode with and without VME, protected mode to itself, to an outer privilege
- * and to virtual-8086 mode, from a nested task, and long mode, where SS and RSP are always popped.
+ * real mode, virtual-8086 mode with and without VME, protected mode to itself, to an outer
+ * privilege and to virtual-8086 mode, from a nested task, and long mode, where SS and RSP are always
+ * popped.
  *
  * SDM vol 2 "RET", "IRET"; vol 3 chapters 6.12.1, 7.3, 20.2; APM vol 2 chapter 8.9.
  */

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * SYSCALL, SYSRET, SYSENTER and SYSEXIT. Segments are loaded with fixed values, no descriptor is read.
+ * SYSCALL, SYSRET, SYSENTER and SYSEXIT. Segments are loaded with fixed values, no descriptor is
+ * read.
  *
- * The vendors differ: Intel has SYSCALL and SYSRET in 64-bit mode only, AMD has SYSENTER and SYSEXIT
- * outside long mode only. Who made the guest's CPU is asked of CPUID.
+ * The vendors differ: Intel has SYSCALL and SYSRET in 64-bit mode only, AMD has SYSENTER and
+ * SYSEXIT outside long mode only. Who made the guest's CPU is asked of CPUID.
  *
  * SDM vol 2 (the instructions), vol 3 5.8.7 and 5.8.8; APM vol 2 chapter 6.1, vol 3.
  */

@@ -163,12 +163,11 @@ GUEST(by_call, 32,
 	"jmp 1f\n"
 	".org by_call_start + 0x10\n" REPORT "iretl\n"
 	".org by_call_start + 0x80\n" "1: " TASK_A "lcall *(%esi)\n" "2: " TASK_A_END);
-/* The tables are touched before: Bochs' AMD-V loses an INT whose delivery has a nested page fault. */
 GUEST(by_int, 32,
 	"jmp 1f\n"
 	".org by_int_start + 0x10\n" REPORT "iretl\n"
 	".org by_int_start + 0x80\n"
-	"1: movl " STR(GUEST_IDT) ", %eax\n" "movl " STR(TSS_B) ", %eax\n" TASK_A "int $" STR(VECTOR) "\n" "2: " TASK_A_END);
+	"1: " TASK_A "int $" STR(VECTOR) "\n" "2: " TASK_A_END);
 #define TASK_B_CODE	(GUEST_CODE + 0x10)
 /* 0x80, five bytes each of three MOVs, STC, then an instruction of two bytes */
 #define NEXT		(0x80 + 15 + 1 + 2)
@@ -258,10 +257,12 @@ TEST_F(tasks, software_interrupt)
 {
 	struct guest *g = &self->g;
 
+	if (in_testhost("svm-nrip"))
+		SKIP(return, "in Bochs' AMD-V an INT through a task gate is #GP, under in-tree KVM too");
 	prepare(self, variant->mode, BLOB(by_int), TASK_B_CODE);
 	set_task_gate(g, VECTOR);
 	ASSERT_DONE(g);
-	EXPECT_TASK_A_SAVED(NEXT + 10);
+	EXPECT_TASK_A_SAVED(NEXT);
 	EXPECT_TASK_B(true);
 	EXPECT_EQ(SEL_TSS, self->b->link);
 	EXPECT_EQ(0x11111111, self->seen->back);

@@ -451,9 +451,13 @@ TEST_F(transfers, iret_in_real_mode)
 	EXPECT_EQ(0x0ed7, vcpu_regs(&g->cpu).rflags);
 }
 
-/* The same software interrupt and its IRET in real mode, the vector table in memory. */
+/*
+ * A software interrupt and its IRET in real mode. The table and the stack are touched before: Bochs' AMD-V loses an
+ * INT whose delivery meets a nested page fault.
+ */
 GUEST(int16, 16,
-	"int $0x40\n" "1: movw %sp, %ax\n" "movw %ax, %es:0xf00\n"
+	"xorw %ax, %ax\n" "movw %ax, %fs\n" "movl %fs:0x100, %eax\n" "pushw %ax\n" "popw %ax\n" "jmp 2f\n"
+	".org int16_start + 0x20\n" "2: int $0x40\n" "1: movw %sp, %ax\n" "movw %ax, %es:0xf00\n"
 	".org int16_start + 0x40\n" "movw %sp, %bx\n" "sti\n" "iretw\n");
 
 TEST_F(transfers, int_in_real_mode)
@@ -473,7 +477,7 @@ TEST_F(transfers, int_in_real_mode)
 	EXPECT_EQ(TOP, *(uint16_t *)g->cpu.run->mmio.data);
 	EXPECT_EQ(TOP - 6, vcpu_regs(&g->cpu).rbx);
 	EXPECT_EQ(0, vcpu_regs(&g->cpu).rflags & X86_EFLAGS_IF);
-	EXPECT_EQ(2, *(uint16_t *)(self->page + TOP - 6));
+	EXPECT_EQ(0x22, *(uint16_t *)(self->page + TOP - 6));
 }
 
 /* Segment registers from the page: the descriptor is checked, and marked accessed. */

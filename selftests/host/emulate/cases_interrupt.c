@@ -144,6 +144,10 @@ static const struct emu_case interrupt_cases[] = {
 	  AT_VM TSS0 INTR16(8) "fl=",
 	  VM_ENTRY "ip=3456 sp=5fee m2:5ffe=4 m2:5ffc=3 m2:5ffa=1 m2:5ff8=2 m2:5ff6=2000 "
 	  "m2:5ff4=7000 m2:5ff2=2 m2:5ff0=1000 m2:5fee=1000" },
+	{ "exception in virtual-8086 mode, new stack absent: the mode stays", MVM, "!3 20:18",
+	  AT_VM INTR(8) "m4:11004=9000 m4:11008=10", "fault=e:2 cr2fault=8ffc" },
+	{ "interrupt from compatibility mode, new stack absent: the mode stays", M32, "!0 20",
+	  USER "efer=500 m8:11004=9000 " INTR64(8), "fault=e:2 cr2fault=8ff8" },
 	{ "interrupt in virtual-8086 mode, handler not at CPL 0", MVM, "!0 20",
 	  TSS0 "m8:12100=00008e0000183456", "fault=d:19" },
 	{ "interrupt in virtual-8086 mode, conforming handler", MVM, "!0 20",
