@@ -234,11 +234,11 @@ TEST_F(exc, double_fault)
 
 /*
  * #GP for the missing gate within a benign #UD is a #GP that names the gate: vector * 8 + 2. Intel calls an earlier
- * exception external to the program, which is bit 0; so does Bochs' AMD.
+ * exception external to the program, which is bit 0.
  */
 TEST_F(exc, missing_gate)
 {
-	int external = host_is_amd() && !in_testhost("svm-nrip") ? 0 : 1;
+	int external = host_is_amd() ? 0 : 1;
 	struct guest *g = &self->g;
 
 	guest_start(g, MODE_LONG, BLOB(undefined64));
@@ -264,8 +264,6 @@ TEST_F(exc, triple_fault)
 	struct kvm_sregs s;
 	int i;
 
-	if (in_testhost("svm-nrip"))
-		SKIP(return, "Bochs 2.7 ends at a triple fault under AMD-V");
 	for (i = 0; i < ARRAY_SIZE(modes); i++) {
 		guest_start(g, modes[i], BLOB_FOR(modes[i], undefined));
 		s = vcpu_sregs(&g->cpu);
