@@ -271,7 +271,7 @@ TEST_F(sched, more_vcpus_than_cpus)
 }
 
 /* A lock goes round by turns among more vCPUs than CPUs; who waits spins with PAUSE, as kernels do. */
-GUEST(turns, 64, "movl $30, %r9d\n"
+GUEST(turns, 64, "sti\n" "movl $30, %r9d\n"
 	"1: cmpl %ebx, " STR(COUNTERS) "\n" "je 2f\n" "pause\n" "jmp 1b\n"
 	"2: leal 1(%rbx), %eax\n" "cmpl $4, %eax\n" "jne 3f\n" "xorl %eax, %eax\n"
 	"3: movl %eax, " STR(COUNTERS) "\n" "decl %r9d\n" "jnz 1b\n" G_DONE);

@@ -269,7 +269,7 @@ static void *hog_main(void *arg)
 
 /* Until it has been told of stolen time */
 GUEST(steal_wait, 64, WRMSR(MSR_KVM_STEAL_TIME, STEAL + 1)
-	"1: cmpl $0, " STR(READY) "\n" "jne 2f\n" "pause\n" "jmp 1b\n" "2:\n" G_DONE);
+	"sti\n" "1: cmpl $0, " STR(READY) "\n" "jne 2f\n" "pause\n" "jmp 1b\n" "2:\n" G_DONE);
 
 /* Another thread wants the vCPU's CPU: the guest's page says so while the vCPU waits, and counts how long. */
 TEST_F(pv, preempted_flag)
