@@ -420,7 +420,9 @@ TEST(fault_in_string)
 		EXPECT_EQ(in ? 2 : 0, guest_exc(g).error);
 		EXPECT_EQ(GUEST_CODE, guest_exc(g).rip);
 		s = vcpu_sregs(&g->cpu);
-		EXPECT_EQ(0x201000, s.cr2);
+		/* Bochs' VMRUN leaves CR2 as it is. */
+		if (!in_testhost("svm-nrip"))
+			EXPECT_EQ(0x201000, s.cr2);
 		r = vcpu_regs(&g->cpu);
 		EXPECT_EQ(12, r.rcx);
 		EXPECT_EQ(in ? 0x200ff8 : 0x201000, r.rsi);
