@@ -8,6 +8,7 @@
 #ifndef KEEL_COMPAT_H
 #define KEEL_COMPAT_H
 
+#include <linux/cpu.h>
 #include <linux/eventfd.h>
 #include <linux/hrtimer.h>
 #include <linux/mm.h>
@@ -216,6 +217,16 @@ static inline void keel_host_machine_check(void)
 	struct pt_regs regs = { .cs = 3, .flags = X86_EFLAGS_IF };
 
 	do_machine_check(&regs);
+#endif
+}
+
+/* mitigations=off; newer kernels do not tell modules. */
+static inline bool keel_host_mitigations_off(void)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)
+	return cpu_mitigations_off();
+#else
+	return false;
 #endif
 }
 

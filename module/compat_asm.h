@@ -2,8 +2,8 @@
 /*
  * compat.h for assembly: names of the kernel's speculation defences that differ between kernels.
  *
- * KEEL_FEATURE_NEVER stands for what a kernel does not know: an alternative on it is never applied. C code that asks for
- * one of these features goes through keel_host_feature() of compat.h, which knows that too.
+ * KEEL_FEATURE_NEVER stands for what a kernel does not know: an alternative on it is never applied. C code asks
+ * through the functions keel_host_*() of compat.h.
  */
 #ifndef KEEL_COMPAT_ASM_H
 #define KEEL_COMPAT_ASM_H

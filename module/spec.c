@@ -41,7 +41,7 @@ static_assert(offsetof(struct keel_spec_switch, host) == KEEL_SPEC_HOST);
 
 static uint spec_test;
 module_param(spec_test, uint, 0444);
-MODULE_PARM_DESC(spec_test, "for tests: defences that this CPU does not need: 1 VERW, 2 branch history (Intel), 4 L1 flush");
+MODULE_PARM_DESC(spec_test, "for tests: defences not needed here: 1 VERW, 2 branch history (Intel), 4 L1 flush");
 
 static bool ibpb_switch = true;
 module_param(ibpb_switch, bool, 0444);
@@ -70,7 +70,7 @@ static int l1d_get(char *buf, const struct kernel_param *param)
 
 static const struct kernel_param_ops l1d_ops = { .set = l1d_set, .get = l1d_get };
 module_param_cb(vmentry_l1d_flush, &l1d_ops, NULL, 0444);
-MODULE_PARM_DESC(vmentry_l1d_flush, "L1 data cache flush on CPUs with L1TF: auto, never, cond (first entry after host code) or always");
+MODULE_PARM_DESC(vmentry_l1d_flush, "L1 data cache flush, if the CPU has L1TF: auto, never, cond or always (Intel)");
 
 struct keel_spec keel_spec __ro_after_init;
 static u8 *l1d_pages __ro_after_init;
@@ -84,6 +84,7 @@ static void gather(struct keel_spec_cpu *cpu)
 
 	if (boot_cpu_has(X86_FEATURE_ARCH_CAPABILITIES) && keel_rdmsr_safe(MSR_IA32_ARCH_CAPABILITIES, &arch_cap))
 		arch_cap = 0;
+	cpu->off = keel_host_mitigations_off();
 	cpu->spec_ctrl = boot_cpu_has(X86_FEATURE_MSR_SPEC_CTRL);
 	cpu->v_spec_ctrl = boot_cpu_has(X86_FEATURE_V_SPEC_CTRL);
 	cpu->ibpb = boot_cpu_has(X86_FEATURE_IBPB);
@@ -159,7 +160,7 @@ int keel_spec_setup(bool vmx)
 		      (spec_test & TEST_BHB ? KEEL_SPEC_BHB : 0);
 	announce();
 	if (keel_spec.l1tf_open)
-		pr_warn("this CPU has L1TF and vmentry_l1d_flush=never: guests can read the host's cached memory\n");
+		pr_warn("this CPU has L1TF and its flush is switched off: guests can read what the host caches\n");
 	return keel_spec.l1d != KEEL_L1D_NEVER && !keel_spec.l1d_msr ? alloc_l1d_pages() : 0;
 }
 

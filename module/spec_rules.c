@@ -32,14 +32,16 @@ static bool verw(const struct keel_spec_cpu *cpu)
 		return true;
 	if (!cpu->vmx)
 		return false;
-	return cpu->clear_buf || (cpu->bug_mmio && (cpu->md_clear || cpu->fb_clear));
+	return cpu->clear_buf || (cpu->bug_mmio && !cpu->off && (cpu->md_clear || cpu->fb_clear));
 }
 
 static enum keel_l1d l1d(const struct keel_spec_cpu *cpu, enum keel_l1d asked)
 {
 	if (!cpu->vmx || !cpu->bug_l1tf || cpu->skip_l1dfl)
 		return KEEL_L1D_NEVER;
-	return asked == KEEL_L1D_AUTO ? KEEL_L1D_COND : asked;
+	if (asked == KEEL_L1D_AUTO)
+		return cpu->off ? KEEL_L1D_NEVER : KEEL_L1D_COND;
+	return asked;
 }
 
 /**
@@ -66,7 +68,7 @@ struct keel_spec keel_spec_decide(const struct keel_spec_cpu *cpu, enum keel_l1d
 	/* Only the write of IBRS separates the predictor modes on CPUs with legacy IBRS. */
 	spec.write_ctrl = cpu->vmx && spec.switch_ctrl && cpu->kernel_ibrs;
 	/* An IBPB at every exit leaves nothing for the next vCPU to find. */
-	spec.ibpb_vcpu = cpu->ibpb && cpu->use_ibpb && !spec.ibpb_exit;
+	spec.ibpb_vcpu = cpu->ibpb && cpu->use_ibpb && !cpu->off && !spec.ibpb_exit;
 	spec.l1tf_open = cpu->vmx && cpu->bug_l1tf && !cpu->skip_l1dfl && spec.l1d == KEEL_L1D_NEVER;
 	spec.l1d_msr = spec.l1d != KEEL_L1D_NEVER && cpu->flush_l1d;
 	return spec;

@@ -16,6 +16,7 @@ enum keel_rsb { KEEL_RSB_NONE, KEEL_RSB_LITE, KEEL_RSB_FULL };
 /**
  * struct keel_spec_cpu - what the CPU has and what the host kernel decided
  * @vmx: the backend is VMX, else SVM
+ * @off: mitigations=off
  * @spec_ctrl: the CPU has SPEC_CTRL
  * @v_spec_ctrl: SVM switches SPEC_CTRL itself
  * @ibpb: the CPU has PRED_CMD.IBPB
@@ -39,7 +40,7 @@ enum keel_rsb { KEEL_RSB_NONE, KEEL_RSB_LITE, KEEL_RSB_FULL };
  * @ibpb_to_user: the kernel wants an IBPB between a guest and its client (VMSCAPE)
  */
 struct keel_spec_cpu {
-	bool vmx;
+	bool vmx, off;
 	bool spec_ctrl, v_spec_ctrl, ibpb, flush_l1d, md_clear, fb_clear, skip_l1dfl;
 	bool bug_l1tf, bug_mmio;
 	bool use_ibpb, kernel_ibrs, retpoline, rsb_vmexit, rsb_vmexit_lite, unret, entry_ibpb, ibpb_on_vmexit;

@@ -80,6 +80,12 @@ static const struct row rows[] = {
 	{ .name = "L1TF, flushed by the hypervisor below",
 	  .cpu = { .vmx = true, .bug_l1tf = true, .skip_l1dfl = true }, .asked = KEEL_L1D_ALWAYS,
 	  .want = { .l1d = KEEL_L1D_NEVER } },
+	{ .name = "mitigations=off",
+	  .cpu = { .vmx = true, .off = true, MSRS, .bug_l1tf = true, .bug_mmio = true, .md_clear = true },
+	  .want = { .switch_ctrl = true, .l1tf_open = true } },
+	{ .name = "mitigations=off, but a flush asked for",
+	  .cpu = { .vmx = true, .off = true, .bug_l1tf = true }, .asked = KEEL_L1D_COND,
+	  .want = { .l1d = KEEL_L1D_COND } },
 	{ .name = "no L1TF, flush asked for",
 	  .cpu = { .vmx = true, .flush_l1d = true }, .asked = KEEL_L1D_ALWAYS, .want = { .l1d = KEEL_L1D_NEVER } },
 	{ .name = "AMD has no L1TF",
@@ -141,7 +147,7 @@ static void invariants(void)
 		s = keel_spec_decide(&cpu, KEEL_L1D_AUTO);
 		if ((s.switch_ctrl && s.hw_ctrl) || (!cpu.spec_ctrl && (s.switch_ctrl || s.hw_ctrl || s.write_ctrl)) ||
 		    (!cpu.ibpb && (s.ibpb_vcpu || s.ibpb_exit || s.ibpb_user)) || (!cpu.flush_l1d && s.l1d_msr) ||
-		    s.l1d == KEEL_L1D_AUTO || s.l1tf_open) {
+		    s.l1d == KEEL_L1D_AUTO || (s.l1tf_open && !cpu.off)) {
 			CHECK_EQ(bits, ~0u);
 			return;
 		}
