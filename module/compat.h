@@ -8,6 +8,7 @@
 #ifndef KEEL_COMPAT_H
 #define KEEL_COMPAT_H
 
+#include <linux/cpu.h>
 #include <linux/eventfd.h>
 #include <linux/hrtimer.h>
 #include <linux/mm.h>
@@ -21,6 +22,8 @@
 #include <asm/msr.h>
 #include <asm/ptrace.h>
 #include <asm/special_insns.h>
+
+#include "compat_asm.h"
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
 #include <trace/events/ipi.h>
@@ -214,6 +217,100 @@ static inline void keel_host_machine_check(void)
 	struct pt_regs regs = { .cs = 3, .flags = X86_EFLAGS_IF };
 
 	do_machine_check(&regs);
+#endif
+}
+
+/* mitigations=off; newer kernels do not tell modules. */
+static inline bool keel_host_mitigations_off(void)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)
+	return cpu_mitigations_off();
+#else
+	return false;
+#endif
+}
+
+/*
+ * What the kernel decided about speculation, where its name or the way to it differs; compat_asm.h has the same
+ * for assembly. A feature that this kernel's headers do not know is one that it does not ask for.
+ */
+static inline bool keel_host_uses_ibpb(void)
+{
+#ifdef X86_FEATURE_USE_IBPB
+	return boot_cpu_has(X86_FEATURE_USE_IBPB);
+#else
+	return boot_cpu_has(X86_FEATURE_IBPB) && boot_cpu_has_bug(X86_BUG_SPECTRE_V2);
+#endif
+}
+
+static inline bool keel_host_untrains_by_alias(void)
+{
+#ifdef X86_FEATURE_SRSO_ALIAS
+	return boot_cpu_has(X86_FEATURE_SRSO_ALIAS);
+#else
+	return false;
+#endif
+}
+
+static inline bool keel_host_wants_exit_ibpb(void)
+{
+#ifdef KEEL_FEATURE_IBPB_ON_VMEXIT
+	return boot_cpu_has(KEEL_FEATURE_IBPB_ON_VMEXIT);
+#else
+	return false;
+#endif
+}
+
+static inline bool keel_host_wants_bhb_clear(void)
+{
+#ifdef KEEL_FEATURE_BHB_VMEXIT
+	return boot_cpu_has(KEEL_FEATURE_BHB_VMEXIT);
+#else
+	return false;
+#endif
+}
+
+/* Before X86_FEATURE_CLEAR_CPU_BUF a static key that modules do not get said so: then the CPU's bugs do. */
+static inline bool keel_host_clears_buffers(void)
+{
+#ifdef X86_FEATURE_CLEAR_CPU_BUF
+	return boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF);
+#else
+	return boot_cpu_has(X86_FEATURE_MD_CLEAR) &&
+	       (boot_cpu_has_bug(X86_BUG_MDS) || boot_cpu_has_bug(X86_BUG_TAA));
+#endif
+}
+
+static inline bool keel_host_wants_entry_verw(void)
+{
+#ifdef X86_FEATURE_CLEAR_CPU_BUF_VM
+	return boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF_VM);
+#else
+	return false;
+#endif
+}
+
+static inline bool keel_host_wants_user_ibpb(void)
+{
+#if defined(X86_FEATURE_IBPB_EXIT_TO_USER)
+	return boot_cpu_has(X86_FEATURE_IBPB_EXIT_TO_USER);
+#elif defined(X86_BUG_VMSCAPE)
+	return boot_cpu_has_bug(X86_BUG_VMSCAPE);
+#else
+	return false;
+#endif
+}
+
+/*
+ * The guest's branch history must not steer the user mode that comes next on this CPU. The kernel has a
+ * flag for that, which only some kernels let every module set; else the barrier is now.
+ */
+static inline void keel_ibpb_before_user(void)
+{
+#if defined(X86_FEATURE_IBPB_EXIT_TO_USER) && LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)
+	this_cpu_write(x86_ibpb_exit_to_user, true);
+#else
+	keel_wrmsr(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
 #endif
 }
 

@@ -556,6 +556,7 @@ static const struct {
 	{ KEEL_F_GBPAGES,	0x80000001,	KEEL_CPUID_EDX, BIT(26) },
 	{ KEEL_F_RDTSCP,	0x80000001,	KEEL_CPUID_EDX, BIT(27), true },
 	{ KEEL_F_ARCH_CAP,	7,		KEEL_CPUID_EDX, BIT(29) },
+	{ KEEL_F_FLUSH_L1D,	7,		KEEL_CPUID_EDX, BIT(28), true },
 };
 
 /* CR4 and EFER bits that a guest may set only if its CPUID has the feature. */

@@ -96,14 +96,15 @@ static const struct pass_rule pass_rules[] = {
 	  BIT(28) /* MOVDIR64B */ },
 	/*
 	 * Left out: UINTR 5, SRBDS_CTRL 9, PCONFIG 18, ARCH_LBR 19, CET_IBT 20, AMX 22, 24 and 25
-	 * (dynamic XSAVE state), SPEC_CTRL 26, STIBP 27 and SSBD 31 (SPEC_CTRL is not switched at
-	 * entry and exit), L1D_FLUSH 28, CORE_CAPABILITIES 30. ARCH_CAPABILITIES 29 passes where
-	 * the CPU has the MSR; its value is computed in msr.c.
+	 * (dynamic XSAVE state), CORE_CAPABILITIES 30. ARCH_CAPABILITIES 29 passes where the CPU has
+	 * the MSR; its value is computed in msr.c.
 	 */
 	{ 7, 0, KEEL_CPUID_EDX, WORD(AVX512_4VNNIW),
 	  BIT(2) /* AVX512_4VNNIW */ | BIT(3) /* AVX512_4FMAPS */ | BIT(4) /* FSRM */ |
 	  BIT(8) /* AVX512_VP2INTERSECT */ | BIT(10) /* MD_CLEAR */ | BIT(14) /* SERIALIZE */ |
-	  BIT(16) /* TSXLDTRK */ | BIT(23) /* AVX512_FP16 */ | BIT(29) /* ARCH_CAPABILITIES */ },
+	  BIT(16) /* TSXLDTRK */ | BIT(23) /* AVX512_FP16 */ | BIT(26) /* SPEC_CTRL */ |
+	  BIT(27) /* STIBP */ | BIT(28) /* FLUSH_L1D */ | BIT(29) /* ARCH_CAPABILITIES */ |
+	  BIT(31) /* SSBD */ },
 	/* Left out of 7.1: LAM 26 (address checks), FRED 17, and what else needs MSRs. */
 	{ 7, 1, KEEL_CPUID_EAX, WORD(AVX_VNNI),
 	  BIT(4) /* AVX_VNNI */ | BIT(5) /* AVX512_BF16 */ },
@@ -157,13 +158,13 @@ static const struct pass_rule pass_rules[] = {
 	{ 0x80000007, 0, KEEL_CPUID_EDX, NO_WORD, BIT(8) /* INVARIANT_TSC */ },
 	{ 0x80000008, 0, KEEL_CPUID_EAX, NO_WORD, 0x0000ffff },
 	/*
-	 * Left out: INVLPGB 3, RDPRU 4, MBE 6, INT_WBINVD 13, IBRS 14, STIBP 15, IBRS_ALL 16,
-	 * STIBP_ALWAYS_ON 17, IBRS_PREFERRED 18, SSBD 24 and PSFD 28 (SPEC_CTRL is not switched at
-	 * entry and exit), VIRT_SSBD 25 (its state is not open to modules).
+	 * Left out: INVLPGB 3, RDPRU 4, MBE 6, INT_WBINVD 13, IBRS_ALL 16, IBRS_PREFERRED 18,
+	 * VIRT_SSBD 25 (its state is not open to modules), PSFD 28 (spec.c knows no such bit).
 	 */
 	{ 0x80000008, 0, KEEL_CPUID_EBX, WORD(CLZERO),
 	  BIT(0) /* CLZERO */ | BIT(2) /* XSAVEERPTR */ | BIT(9) /* WBNOINVD */ |
-	  BIT(12) /* IBPB */ | BIT(26) /* SSB_NO */ },
+	  BIT(12) /* IBPB */ | BIT(14) /* IBRS */ | BIT(15) /* STIBP */ |
+	  BIT(17) /* STIBP_ALWAYS_ON */ | BIT(24) /* SSBD */ | BIT(26) /* SSB_NO */ },
 	/* Thread counts and the size of the APIC id; not the performance TSC's. */
 	{ 0x80000008, 0, KEEL_CPUID_ECX, NO_WORD, 0x0000f0ff },
 
@@ -214,6 +215,33 @@ bool keel_cpuid_indexed(u32 function)
 	return listed(indexed, ARRAY_SIZE(indexed), function);
 }
 
+/*
+ * Both vendors' bits for SPEC_CTRL and PRED_CMD, whichever of the two the CPU has: a guest that is told of
+ * another vendor's CPU looks at that one's. The kernel gathers them in bits of its own.
+ */
+static void force_speculation(struct kvm_cpuid_entry2 *e)
+{
+	if (e->function == 7) {
+		if (boot_cpu_has(X86_FEATURE_IBPB) && boot_cpu_has(X86_FEATURE_IBRS))
+			e->edx |= BIT(26);	/* SPEC_CTRL */
+		if (boot_cpu_has(X86_FEATURE_STIBP))
+			e->edx |= BIT(27);	/* STIBP */
+		if (boot_cpu_has(X86_FEATURE_AMD_SSBD))
+			e->edx |= BIT(31);	/* SSBD */
+		return;
+	}
+	if (boot_cpu_has(X86_FEATURE_IBPB))
+		e->ebx |= BIT(12);		/* IBPB */
+	if (boot_cpu_has(X86_FEATURE_IBRS))
+		e->ebx |= BIT(14);		/* IBRS */
+	if (boot_cpu_has(X86_FEATURE_STIBP))
+		e->ebx |= BIT(15);		/* STIBP */
+	if (boot_cpu_has(X86_FEATURE_SPEC_CTRL_SSBD))
+		e->ebx |= BIT(24);		/* SSBD */
+	if (!boot_cpu_has_bug(X86_BUG_SPEC_STORE_BYPASS))
+		e->ebx |= BIT(26);		/* SSB_NO */
+}
+
 /* What Keel provides, or the kernel has seen to, on CPUs that do not say so themselves. */
 static void force_bits(struct kvm_cpuid_entry2 *e)
 {
@@ -228,12 +256,10 @@ static void force_bits(struct kvm_cpuid_entry2 *e)
 		/* LA57: nested, whatever depth the host's own tables have */
 		if (cpuid_ecx(7) & BIT(16))
 			e->ecx |= BIT(16);
+		force_speculation(e);
 		break;
 	case 0x80000008:
-		if (boot_cpu_has(X86_FEATURE_IBPB))
-			e->ebx |= BIT(12);	/* IBPB: PRED_CMD works */
-		if (!boot_cpu_has_bug(X86_BUG_SPEC_STORE_BYPASS))
-			e->ebx |= BIT(26);	/* SSB_NO */
+		force_speculation(e);
 		break;
 	case 0x80000021:
 		if (boot_cpu_has(X86_FEATURE_LFENCE_RDTSC))

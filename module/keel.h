@@ -33,6 +33,7 @@
 
 #include "compat.h"
 #include "eventfd.h"
+#include "spec.h"
 #include "emulate/emulate.h"
 #include "mmu/mmu.h"
 #include "pv.h"
@@ -115,7 +116,6 @@ struct keel_state {
 	u64 dr[4], dr6, dr7;
 	u64 xcr0;
 	u64 tsc_aux;
-	u64 spec_ctrl;
 };
 
 /* Events that wait for delivery or were interrupted in it; the layout follows kvm_vcpu_events. */
@@ -178,6 +178,7 @@ struct keel_cpuid {
 #define KEEL_F_PAT		BIT_ULL(14)
 #define KEEL_F_MCE		BIT_ULL(15)
 #define KEEL_F_ARCH_CAP		BIT_ULL(16)	/* ARCH_CAPABILITIES */
+#define KEEL_F_FLUSH_L1D	BIT_ULL(17)	/* FLUSH_CMD */
 
 enum keel_mode { KEEL_OUTSIDE, KEEL_IN_GUEST, KEEL_LEAVING };
 
@@ -299,6 +300,7 @@ struct keel_vcpu {
 	u32 guest_debug;		/* KVM_GUESTDBG_* */
 	u64 debug_dr[4], debug_dr7;	/* the client's breakpoints */
 	struct keel_hostregs host;	/* hostregs.c */
+	struct keel_spec_vcpu spec;	/* spec.c */
 
 	/* exits */
 	struct keel_exit exit;

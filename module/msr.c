@@ -34,10 +34,11 @@
 
 /* ARCH_CAPABILITIES bits that say something about the CPU and need nothing of Keel. */
 #define ARCH_CAP_PASS \
-	(ARCH_CAP_RDCL_NO | ARCH_CAP_IBRS_ALL | ARCH_CAP_RSBA | ARCH_CAP_SSB_NO | \
-	 ARCH_CAP_MDS_NO | ARCH_CAP_PSCHANGE_MC_NO | ARCH_CAP_TAA_NO | ARCH_CAP_SBDR_SSDP_NO | \
-	 ARCH_CAP_FBSDP_NO | ARCH_CAP_PSDP_NO | ARCH_CAP_FB_CLEAR | ARCH_CAP_RRSBA | \
-	 ARCH_CAP_PBRSB_NO)
+	(ARCH_CAP_RDCL_NO | ARCH_CAP_IBRS_ALL | ARCH_CAP_RSBA | ARCH_CAP_SKIP_VMENTRY_L1DFLUSH | \
+	 ARCH_CAP_SSB_NO | ARCH_CAP_MDS_NO | ARCH_CAP_PSCHANGE_MC_NO | ARCH_CAP_TAA_NO | \
+	 ARCH_CAP_SBDR_SSDP_NO | ARCH_CAP_FBSDP_NO | ARCH_CAP_PSDP_NO | ARCH_CAP_FB_CLEAR | \
+	 ARCH_CAP_RRSBA | ARCH_CAP_PBRSB_NO | ARCH_CAP_GDS_NO | ARCH_CAP_RFDS_NO | \
+	 ARCH_CAP_RFDS_CLEAR | ARCH_CAP_BHI_NO)
 
 static u64 arch_capabilities(void)
 {
@@ -56,6 +57,13 @@ static u64 arch_capabilities(void)
 		val |= ARCH_CAP_SSB_NO;
 	if (!boot_cpu_has_bug(X86_BUG_MDS))
 		val |= ARCH_CAP_MDS_NO;
+	if (!boot_cpu_has_bug(X86_BUG_GDS))
+		val |= ARCH_CAP_GDS_NO;
+	if (!boot_cpu_has_bug(X86_BUG_RFDS))
+		val |= ARCH_CAP_RFDS_NO;
+	/* a hypervisor inside the guest need not flush for its own guests: each of our entries does, or need not */
+	if (!keel_spec.l1tf_open)
+		val |= ARCH_CAP_SKIP_VMENTRY_L1DFLUSH;
 	if (!boot_cpu_has(X86_FEATURE_RTM))
 		val &= ~(u64)ARCH_CAP_TAA_NO;
 	else if (!boot_cpu_has_bug(X86_BUG_TAA))
@@ -118,13 +126,6 @@ static int set_field(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr,
 	keel_st_mod(vcpu, row->group);
 	*field(vcpu, row) = val;
 	return 0;
-}
-
-/* Only the bits of row->val may be set. */
-static int set_field_bits(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val,
-			  bool host)
-{
-	return val & ~row->val ? -EINVAL : set_field(vcpu, row, msr, val, host);
 }
 
 static int get_field_host(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 *val,
@@ -272,15 +273,29 @@ static int set_tsc_aux(struct keel_vcpu *vcpu, const struct msr_row *row, u32 ms
 	return 0;
 }
 
-/* Indirect branch prediction barrier: it acts on this CPU, now. */
+static int get_spec_ctrl(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 *val,
+			 bool host)
+{
+	*val = vcpu->spec.sw.guest;
+	return 0;
+}
+
+static int set_spec_ctrl(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val,
+			 bool host)
+{
+	return keel_spec_set_ctrl(vcpu, val);
+}
+
 static int set_pred_cmd(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val,
 			bool host)
 {
-	if ((val & ~(u64)PRED_CMD_IBPB) || !boot_cpu_has(X86_FEATURE_IBPB))
-		return -EINVAL;
-	if (val)
-		keel_wrmsr(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
-	return 0;
+	return keel_spec_set_pred_cmd(vcpu, val);
+}
+
+static int set_flush_cmd(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val,
+			 bool host)
+{
+	return keel_spec_set_flush_cmd(val);
 }
 
 static int set_misc_enable(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val,
@@ -365,9 +380,8 @@ static const struct msr_row rows[] = {
 	{ ONE(MSR_EBC_FREQUENCY_ID), CONST(1 << 24) },
 	{ ONE(MSR_IA32_TSC_ADJUST), LISTED, .get = get_field, .set = set_tsc_adjust,
 	  FIELD(tsc_adjust) },
-	{ ONE(MSR_IA32_SPEC_CTRL), .need = KEEL_F_SPEC_CTRL, .get = get_field,
-	  .set = set_field_bits, FIELD(st.spec_ctrl),
-	  .val = SPEC_CTRL_IBRS | SPEC_CTRL_STIBP | SPEC_CTRL_SSBD },
+	{ ONE(MSR_IA32_SPEC_CTRL), LISTED, .host_feature = X86_FEATURE_MSR_SPEC_CTRL,
+	  .need = KEEL_F_SPEC_CTRL, .get = get_spec_ctrl, .set = set_spec_ctrl },
 	{ ONE(MSR_IA32_PRED_CMD), .need = KEEL_F_IBPB, .set = set_pred_cmd },
 	{ ONE(MSR_IA32_UCODE_WRITE), .set = set_ignore },
 	/* the microcode revision; AMD calls it PATCH_LEVEL */
@@ -383,6 +397,7 @@ static const struct msr_row rows[] = {
 	{ ONE(MSR_MTRRcap), CONST(0x508) },
 	{ ONE(MSR_IA32_ARCH_CAPABILITIES), LISTED, .need = KEEL_F_ARCH_CAP, .get = get_field,
 	  .set = set_field_host, FIELD(arch_capabilities) },
+	{ ONE(MSR_IA32_FLUSH_CMD), .need = KEEL_F_FLUSH_L1D, .set = set_flush_cmd },
 	/* L2 cache control: enabled, configured, 256 KiB */
 	{ ONE(MSR_IA32_BBL_CR_CTL3), CONST(0xbe702111), .set = set_ignore },
 	{ ONE(MSR_MISC_FEATURES_ENABLES), LISTED, CONST(0), .set = set_zero },
@@ -568,7 +583,7 @@ void keel_msr_reset(struct keel_vcpu *vcpu, bool init)
 {
 	struct keel_state *st;
 
-	vcpu->st.spec_ctrl = 0;
+	vcpu->spec.sw.guest = 0;
 	vcpu->clock_msr = 0;
 	keel_pv_reset(vcpu, init);
 	if (init)

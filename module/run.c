@@ -197,6 +197,8 @@ static int run_inner(struct keel_vcpu *vcpu, bool *cold)
 		}
 		if (vcpu->pv.eoi_wanted)
 			keel_pv_eoi_arm(vcpu);
+		if (unlikely(vcpu->spec.sw.flags & KEEL_SPEC_L1D))
+			keel_spec_flush_l1d(vcpu);
 		*cold = static_call(vcpu_enter)(vcpu) == KEEL_EXIT_COLD;
 		smp_store_release(&vcpu->mode, KEEL_OUTSIDE);
 		sync_state_out(vcpu);
@@ -243,6 +245,7 @@ static int run_window(struct keel_vcpu *vcpu, int *srcu)
 		keel_lapic_move_timer(vcpu);
 	}
 	vcpu->in_window = true;
+	keel_spec_window_open(vcpu);
 	r = keel_ops->window_open(vcpu);
 	if (likely(!r)) {
 		keel_hostregs_load(vcpu);
@@ -251,6 +254,7 @@ static int run_window(struct keel_vcpu *vcpu, int *srcu)
 			WRITE_ONCE(vcpu->sched.in_kernel, !keel_st(vcpu, KEEL_ST_SEG)->cpl);
 		keel_hostregs_restore(vcpu);
 		keel_ops->window_close(vcpu);
+		keel_spec_window_close(vcpu);
 	}
 	vcpu->in_window = false;
 	/* A tick that ended the guest's turn is taken here, and still counted as guest time. */

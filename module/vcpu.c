@@ -112,6 +112,7 @@ static struct keel_vcpu *vcpu_create(struct keel_vm *vm, u32 id)
 	vcpu->pio_data = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	if (!vcpu->run || !vcpu->pio_data)
 		goto fail;
+	keel_spec_create(vcpu);
 	r = keel_ops->vcpu_create(vcpu);
 	if (!r)
 		r = keel_fpu_create(vcpu);

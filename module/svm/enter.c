@@ -144,8 +144,13 @@ enum keel_exit_class svm_vcpu_enter(struct keel_vcpu *vcpu)
 	vmcb->control.clean = 0;
 	vmcb->control.exit_code = SVM_EXIT_INVALID;
 
-	svm_switch(svm->vmcb_pa, st->gpr, this_cpu_read(svm_cpu.host_state_pa));
+	if (unlikely(keel_spec.hw_ctrl))
+		vmcb->save.spec_ctrl = vcpu->spec.sw.guest;
 
+	svm_switch(svm->vmcb_pa, st->gpr, this_cpu_read(svm_cpu.host_state_pa), &vcpu->spec.sw);
+
+	if (unlikely(keel_spec.hw_ctrl))
+		vcpu->spec.sw.guest = vmcb->save.spec_ctrl;
 	st->gpr[KEEL_RAX] = vmcb->save.rax;
 	st->gpr[KEEL_RSP] = vmcb->save.rsp;
 	st->rip = vmcb->save.rip;

@@ -27,6 +27,7 @@ static void svm_hw_exit(void)
 		sc->host_state = NULL;
 	}
 	svm_vmcb_module_exit();
+	keel_spec_cleanup();
 }
 
 static int svm_hw_probe(void)
@@ -49,7 +50,10 @@ static int svm_hw_probe(void)
 		}
 		sc->host_state_pa = __pa(sc->host_state);
 	}
-	return 0;
+	err = keel_spec_setup(false);
+	if (err)
+		svm_hw_exit();
+	return err;
 }
 
 static void svm_hw_info(struct keel_info *info)

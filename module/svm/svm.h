@@ -84,7 +84,7 @@ void svm_get_state(struct keel_vcpu *vcpu, u32 mask);
 void svm_set_state(struct keel_vcpu *vcpu, u32 mask);
 
 /* switch.S */
-void svm_switch(u64 vmcb_pa, u64 *gpr, u64 host_state_pa);
+void svm_switch(u64 vmcb_pa, u64 *gpr, u64 host_state_pa, struct keel_spec_switch *spec);
 
 /* enter.c */
 int svm_window_open(struct keel_vcpu *vcpu);

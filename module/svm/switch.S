@@ -13,16 +13,28 @@
  * be handled: run.c checks keel_hw_on with interrupts off, and SVME is only cleared by an IPI.
  *
  * The return stack buffer is refilled only after the host's GS base is back: newer kernels touch a
- * per-CPU variable there.
+ * per-CPU variable there. That and the other defences after an exit are done before STGI, because the handler
+ * of an NMI does not do them, and before the first return; what they depend on is patched in by the kernel's
+ * feature bits, because a branch could be mispredicted. From the write of the guest's SPEC_CTRL to VMRUN
+ * there is no return and no indirect branch either. spec.c and Documentation/security.rst have the rest.
  */
 #include <linux/linkage.h>
+#include <asm/msr-index.h>
 #include <asm/nospec-branch.h>
+#include <asm/segment.h>
+
+#include "../compat_asm.h"
+#include "../spec_asm.h"
 
 #define GPR(n) (8 * (n))
 
+.section .rodata
+	.balign 2
+SYM_DATA_LOCAL(verw_selector, .word __KERNEL_DS)
+
 .text
 
-/* void svm_switch(u64 vmcb_pa %rdi, u64 *gpr %rsi, u64 host_state_pa %rdx) */
+/* void svm_switch(u64 vmcb_pa %rdi, u64 *gpr %rsi, u64 host_state_pa %rdx, struct keel_spec_switch *spec %rcx) */
 SYM_FUNC_START(svm_switch)
 	push	%rbp
 	push	%r15
@@ -30,11 +42,25 @@ SYM_FUNC_START(svm_switch)
 	push	%r13
 	push	%r12
 	push	%rbx
-	push	%rdx			/* 16(%rsp) once both below are pushed */
+	push	KEEL_SPEC_FLAGS(%rcx)	/* 32(%rsp) once all below are pushed */
+	push	%rcx			/* 24(%rsp) */
+	push	%rdx			/* 16(%rsp) */
 	push	%rsi			/*  8(%rsp) */
 	push	%rdi			/*  0(%rsp) */
-	mov	%rdi, %rax
 
+	clgi
+
+	ALTERNATIVE_2 "jmp .Lguest_ctrl_done", "", X86_FEATURE_MSR_SPEC_CTRL, \
+		      "jmp .Lguest_ctrl_done", X86_FEATURE_V_SPEC_CTRL
+	mov	KEEL_SPEC_GUEST(%rcx), %eax
+	cmp	KEEL_SPEC_HOST(%rcx), %eax
+	je	.Lguest_ctrl_done
+	mov	$MSR_IA32_SPEC_CTRL, %ecx
+	xor	%edx, %edx
+	wrmsr
+.Lguest_ctrl_done:
+
+	mov	%rdi, %rax
 	mov	GPR(1)(%rsi), %rcx
 	mov	GPR(2)(%rsi), %rdx
 	mov	GPR(3)(%rsi), %rbx
@@ -50,10 +76,12 @@ SYM_FUNC_START(svm_switch)
 	mov	GPR(15)(%rsi), %r15
 	mov	GPR(6)(%rsi), %rsi
 
-	clgi
 	sti
 	vmload	%rax
-	vmrun	%rax
+	testb	$KEEL_SPEC_VERW, 32(%rsp)
+	jz	1f
+	verw	verw_selector(%rip)
+1:	vmrun	%rax
 	mov	(%rsp), %rax
 	vmsave	%rax
 	cli
@@ -76,9 +104,37 @@ SYM_FUNC_START(svm_switch)
 
 	mov	16(%rsp), %rax
 	vmload	%rax
-	stgi
 
 	FILL_RETURN_BUFFER %rax, RSB_CLEAR_LOOPS, X86_FEATURE_RETPOLINE
+
+	ALTERNATIVE_2 "jmp .Lhost_ctrl_done", "", X86_FEATURE_MSR_SPEC_CTRL, \
+		      "jmp .Lhost_ctrl_done", X86_FEATURE_V_SPEC_CTRL
+	mov	24(%rsp), %rdi
+	mov	$MSR_IA32_SPEC_CTRL, %ecx
+	testb	$KEEL_SPEC_SAVE, 32(%rsp)
+	jz	2f
+	rdmsr
+	mov	%eax, KEEL_SPEC_GUEST(%rdi)
+2:	mov	KEEL_SPEC_HOST(%rdi), %eax
+	cmp	KEEL_SPEC_GUEST(%rdi), %eax
+	je	3f
+	xor	%edx, %edx
+	wrmsr
+3:	lfence				/* not before the branches above are decided */
+.Lhost_ctrl_done:
+
+	KEEL_UNTRAIN_RET
+
+	/* SRSO and retbleed by barrier; where that leaves return predictions, they are overwritten once more. */
+	ALTERNATIVE_2 "jmp .Libpb_done", "", X86_FEATURE_ENTRY_IBPB, "", KEEL_FEATURE_IBPB_ON_VMEXIT
+	mov	$MSR_IA32_PRED_CMD, %ecx
+	mov	$PRED_CMD_IBPB, %eax
+	xor	%edx, %edx
+	wrmsr
+	FILL_RETURN_BUFFER %rax, RSB_CLEAR_LOOPS, KEEL_BUG_IBPB_NO_RET
+.Libpb_done:
+
+	stgi
 
 	/* No guest value survives in a register that a mispredicted path could use as an address. */
 	xor	%ecx, %ecx
@@ -96,7 +152,7 @@ SYM_FUNC_START(svm_switch)
 	xor	%r14d, %r14d
 	xor	%r15d, %r15d
 
-	add	$24, %rsp
+	add	$40, %rsp
 	pop	%rbx
 	pop	%r12
 	pop	%r13

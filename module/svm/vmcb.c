@@ -37,8 +37,8 @@ static const u32 direct_msrs[] = {
 	MSR_IA32_SYSENTER_CS,
 };
 
-/* Two bits an MSR, read then write; three ranges of 8192 MSRs (15.11). */
-static void msrpm_open(u8 *map, u32 msr)
+/* Two bits an MSR, read then write; three ranges of 8192 MSRs (15.11). @access: 1 read, 2 write */
+static void msrpm_set(u8 *map, u32 msr, u8 access, bool direct)
 {
 	u32 bit;
 
@@ -48,7 +48,10 @@ static void msrpm_open(u8 *map, u32 msr)
 		bit = 0x800 * 8 + (msr - 0xc0000000) * 2;
 	else
 		bit = 0x1000 * 8 + (msr - 0xc0010000) * 2;
-	map[bit / 8] &= ~(3 << (bit % 8));
+	if (direct)
+		map[bit / 8] &= ~(access << (bit % 8));
+	else
+		map[bit / 8] |= access << (bit % 8);
 }
 
 int svm_vmcb_module_init(void)
@@ -81,7 +84,7 @@ int svm_vcpu_create(struct keel_vcpu *vcpu)
 	svm->msrpm_pa = __pa(svm->msrpm);
 	memset(svm->msrpm, 0xff, PAGE_SIZE << MSRPM_ORDER);
 	for (i = 0; i < ARRAY_SIZE(direct_msrs); i++)
-		msrpm_open(svm->msrpm, direct_msrs[i]);
+		msrpm_set(svm->msrpm, direct_msrs[i], 3, true);
 	svm->asid_cpu = -1;
 	return 0;
 }
@@ -144,4 +147,7 @@ void svm_update_intercepts(struct keel_vcpu *vcpu)
 	svm_intercept(svm->vmcb, SVM_ICPT_MWAIT, !mwait);
 	/* Without the counter each PAUSE would exit. */
 	svm_intercept(svm->vmcb, SVM_ICPT_PAUSE, svm_caps.pause_filter && keel_ple_enabled(vcpu->vm));
+	msrpm_set(svm->msrpm, MSR_IA32_SPEC_CTRL, 3,
+		  (vcpu->spec.ctrl_direct || keel_spec.hw_ctrl) && keel_guest_has(vcpu, KEEL_F_SPEC_CTRL));
+	msrpm_set(svm->msrpm, MSR_IA32_PRED_CMD, 2, vcpu->spec.pred_direct && keel_guest_has(vcpu, KEEL_F_IBPB));
 }

@@ -124,6 +124,8 @@ struct vmcb_save {
 	u64 sysenter_cs, sysenter_esp, sysenter_eip, cr2;
 	u8 reserved_248[0x268 - 0x248];
 	u64 g_pat, dbgctl, br_from, br_to, last_excp_from, last_excp_to;
+	u8 reserved_298[0x2e0 - 0x298];
+	u64 spec_ctrl;
 };
 
 struct vmcb {
@@ -141,6 +143,7 @@ static_assert(offsetof(struct vmcb_save, rip) == 0x178);
 static_assert(offsetof(struct vmcb_save, rsp) == 0x1d8);
 static_assert(offsetof(struct vmcb_save, cr2) == 0x240);
 static_assert(offsetof(struct vmcb_save, g_pat) == 0x268);
+static_assert(offsetof(struct vmcb_save, spec_ctrl) == 0x2e0);
 
 #define SVM_TLB_NOTHING		0
 #define SVM_TLB_FLUSH_ALL	1

@@ -200,7 +200,7 @@ enum keel_exit_class vmx_vcpu_enter(struct keel_vcpu *vcpu)
 	if (unlikely(this_cpu_read(vmx_cpu.failed)))
 		return entry_failed(vmx);
 
-	if (unlikely(vmx_switch(vcpu->st.gpr, vmx->launched, &vmx->host_rsp)))
+	if (unlikely(vmx_switch(vcpu->st.gpr, vmx->launched, &vmx->host_rsp, &vcpu->spec.sw)))
 		return entry_failed(vmx);
 
 	vmx->launched = true;

@@ -27,6 +27,7 @@ static void vmx_hw_exit(void)
 		vc->vmxon = NULL;
 	}
 	vmx_vmcs_module_exit();
+	keel_spec_cleanup();
 }
 
 static int vmx_hw_probe(void)
@@ -49,7 +50,10 @@ static int vmx_hw_probe(void)
 		*(u32 *)vc->vmxon = vmx_caps.revision;
 		vc->vmxon_pa = __pa(vc->vmxon);
 	}
-	return 0;
+	err = keel_spec_setup(true);
+	if (err)
+		vmx_hw_exit();
+	return err;
 }
 
 static void vmx_hw_info(struct keel_info *info)

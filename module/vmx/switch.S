@@ -5,17 +5,69 @@
  * The GPRs but RSP are ours to switch; RSP, RIP, RFLAGS and the rest live in the VMCS. An exit continues at
  * vmx_exit_point with the host's RSP as it was at the entry. A VMLAUNCH or VMRESUME that fails falls
  * through instead, with the guest's registers loaded and the flags saying so.
+ *
+ * Speculation: between the write of the guest's SPEC_CTRL and the entry, and between the exit and the write
+ * of the host's, there is no return and no indirect branch. A branch that skips a defence after an exit
+ * could be mispredicted, so those are patched in by the kernel's feature bits; before an entry it could not,
+ * because entries serialize. spec.c and Documentation/security.rst have the rest.
  */
 #include <linux/linkage.h>
+#include <linux/objtool.h>
 #include <asm/ibt.h>
+#include <asm/msr-index.h>
 #include <asm/nospec-branch.h>
+#include <asm/segment.h>
+
+#include "../compat_asm.h"
+#include "../spec_asm.h"
 
 #define GPR(n)		(8 * (n))
 #define VMCS_HOST_RSP	0x6c14
+#define LAUNCHED	1		/* among the flags of spec_asm.h */
+
+.section .rodata
+	.balign 2
+SYM_DATA_LOCAL(verw_selector, .word __KERNEL_DS)
 
 .text
 
-/* bool vmx_switch(u64 *gpr %rdi, bool launched %sil, u64 *host_rsp %rdx): true if nothing was entered */
+/*
+ * The branch history of a guest must not steer the host: the sequence that Intel gives for CPUs without
+ * BHI_DIS_S, 5 calls of 5 taken branches each. The returns lie in the upper half of a cache line (ITS).
+ */
+SYM_FUNC_START_LOCAL(clear_branch_history)
+	push	%rbp
+	mov	%rsp, %rbp
+	mov	$5, %ecx
+	ANNOTATE_INTRA_FUNCTION_CALL
+	call	1f
+	jmp	5f
+	.balign 64, 0xcc
+	.skip	32 - (.Lhistory_ret - 1f), 0xcc
+	ANNOTATE_INTRA_FUNCTION_CALL
+1:	call	2f
+.Lhistory_ret:
+	RET
+	.balign 64, 0xcc
+	.skip	32 - 18, 0xcc
+2:	mov	$5, %eax
+3:	jmp	4f
+	nop
+4:	sub	$1, %eax
+	jnz	3b
+	sub	$1, %ecx
+	jnz	1b
+	RET
+5:	lfence
+	pop	%rbp
+	RET
+SYM_FUNC_END(clear_branch_history)
+STACK_FRAME_NON_STANDARD clear_branch_history
+
+/*
+ * bool vmx_switch(u64 *gpr %rdi, bool launched %sil, u64 *host_rsp %rdx, struct keel_spec_switch *spec %rcx):
+ * true if nothing was entered
+ */
 SYM_FUNC_START(vmx_switch)
 	push	%rbp
 	push	%r15
@@ -23,7 +75,11 @@ SYM_FUNC_START(vmx_switch)
 	push	%r13
 	push	%r12
 	push	%rbx
-	push	%rdi
+	push	%rcx			/* 16(%rsp) once both below are pushed */
+	push	%rdi			/*  8(%rsp) */
+	movzbl	%sil, %esi
+	or	KEEL_SPEC_FLAGS(%rcx), %esi
+	push	%rsi			/*  0(%rsp) */
 
 	cmp	%rsp, (%rdx)
 	je	1f
@@ -31,7 +87,14 @@ SYM_FUNC_START(vmx_switch)
 	vmwrite	%rsp, %rax
 	mov	%rsp, (%rdx)
 1:
-	test	%sil, %sil		/* the moves leave the flags alone */
+	ALTERNATIVE "jmp .Lguest_ctrl_done", "", X86_FEATURE_MSR_SPEC_CTRL
+	mov	KEEL_SPEC_GUEST(%rcx), %eax
+	cmp	KEEL_SPEC_HOST(%rcx), %eax
+	je	.Lguest_ctrl_done
+	mov	$MSR_IA32_SPEC_CTRL, %ecx
+	xor	%edx, %edx
+	wrmsr
+.Lguest_ctrl_done:
 
 	mov	GPR(0)(%rdi), %rax
 	mov	GPR(1)(%rdi), %rcx
@@ -49,6 +112,10 @@ SYM_FUNC_START(vmx_switch)
 	mov	GPR(15)(%rdi), %r15
 	mov	GPR(7)(%rdi), %rdi
 
+	testb	$KEEL_SPEC_VERW, (%rsp)
+	jz	5f
+	verw	verw_selector(%rip)
+5:	testb	$LAUNCHED, (%rsp)
 	jz	2f
 	vmresume
 	jbe	3f
@@ -58,7 +125,7 @@ SYM_FUNC_START(vmx_switch)
 SYM_INNER_LABEL_ALIGN(vmx_exit_point, SYM_L_GLOBAL)
 	ENDBR
 	push	%rdi
-	mov	8(%rsp), %rdi
+	mov	16(%rsp), %rdi
 	mov	%rax, GPR(0)(%rdi)
 	mov	%rcx, GPR(1)(%rdi)
 	mov	%rdx, GPR(2)(%rdi)
@@ -76,15 +143,34 @@ SYM_INNER_LABEL_ALIGN(vmx_exit_point, SYM_L_GLOBAL)
 	pop	%rax
 	mov	%rax, GPR(7)(%rdi)
 
-	FILL_RETURN_BUFFER %rax, RSB_CLEAR_LOOPS, X86_FEATURE_RETPOLINE
+	xor	%ebx, %ebx
 
-	xor	%eax, %eax
-	jmp	4f
+	FILL_RETURN_BUFFER %rax, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT, X86_FEATURE_RSB_VMEXIT_LITE
 
-3:	mov	$1, %eax
+4:	ALTERNATIVE "jmp .Lhost_ctrl_done", "", X86_FEATURE_MSR_SPEC_CTRL
+	mov	16(%rsp), %rdi
+	mov	$MSR_IA32_SPEC_CTRL, %ecx
+	testb	$KEEL_SPEC_SAVE, (%rsp)
+	jz	6f
+	rdmsr
+	mov	%eax, KEEL_SPEC_GUEST(%rdi)
+6:	mov	KEEL_SPEC_HOST(%rdi), %eax
+	testb	$KEEL_SPEC_WRITE, (%rsp)
+	jnz	7f
+	cmp	KEEL_SPEC_GUEST(%rdi), %eax
+	je	8f
+7:	xor	%edx, %edx
+	wrmsr
+8:	lfence				/* not before the branches above are decided */
+.Lhost_ctrl_done:
+
+	ALTERNATIVE __stringify(testb $KEEL_SPEC_BHB, (%rsp); jz .Lhistory_done), "", KEEL_FEATURE_BHB_VMEXIT
+	call	clear_branch_history
+.Lhistory_done:
 
 	/* No guest value survives in a register that a mispredicted path could use as an address. */
-4:	xor	%ecx, %ecx
+	mov	%ebx, %eax
+	xor	%ecx, %ecx
 	xor	%edx, %edx
 	xor	%esi, %esi
 	xor	%edi, %edi
@@ -99,7 +185,7 @@ SYM_INNER_LABEL_ALIGN(vmx_exit_point, SYM_L_GLOBAL)
 	xor	%r14d, %r14d
 	xor	%r15d, %r15d
 
-	add	$8, %rsp
+	add	$24, %rsp
 	pop	%rbx
 	pop	%r12
 	pop	%r13
@@ -107,4 +193,7 @@ SYM_INNER_LABEL_ALIGN(vmx_exit_point, SYM_L_GLOBAL)
 	pop	%r15
 	pop	%rbp
 	RET
+
+3:	mov	$1, %ebx
+	jmp	4b
 SYM_FUNC_END(vmx_switch)

@@ -29,12 +29,20 @@ static const u32 direct_msrs[] = {
 	(BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_UD) | BIT(X86_TRAP_MC))
 
 /* A bit an MSR; reads of the low and the high range, then writes of them (25.6.9). */
+static void msr_set_direct(u8 *map, u32 msr, bool write, bool direct)
+{
+	u32 bit = msr & 0x1fff, base = (msr >= 0xc0000000 ? 0x400 : 0) + (write ? 0x800 : 0);
+
+	if (direct)
+		map[base + bit / 8] &= ~BIT(bit % 8);
+	else
+		map[base + bit / 8] |= BIT(bit % 8);
+}
+
 static void msr_open(u8 *map, u32 msr)
 {
-	u32 bit = msr & 0x1fff, base = msr >= 0xc0000000 ? 0x400 : 0;
-
-	map[base + bit / 8] &= ~BIT(bit % 8);
-	map[base + 0x800 + bit / 8] &= ~BIT(bit % 8);
+	msr_set_direct(map, msr, false, true);
+	msr_set_direct(map, msr, true, true);
 }
 
 int vmx_vmcs_module_init(void)
@@ -153,6 +161,7 @@ void vmx_update_intercepts(struct keel_vcpu *vcpu)
 	const u64 owned = X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE |
 			  X86_CR4_PGE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_FSGSBASE |
 			  X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_PCIDE | X86_CR4_UMIP;
+	bool ctrl;
 
 	vmx->exception_bitmap = ALWAYS_INTERCEPTED | (keel_bp_exits(vcpu) ? BIT(X86_TRAP_BP) : 0);
 	vmx_ctl(vmx, VMX_CPU, VMX_CPU_HLT, !(vcpu->vm->disabled_exits & KVM_X86_DISABLE_EXITS_HLT));
@@ -162,6 +171,11 @@ void vmx_update_intercepts(struct keel_vcpu *vcpu)
 	vmx_ctl(vmx, VMX_CPU2, VMX_CPU2_RDTSCP,
 		vmx_caps.rdtscp && keel_guest_has(vcpu, KEEL_F_RDTSCP | KEEL_F_RDPID));
 	vmx_ctl(vmx, VMX_CPU2, VMX_CPU2_INVPCID, vmx_caps.invpcid && keel_guest_has(vcpu, KEEL_F_PCID));
+	ctrl = vcpu->spec.ctrl_direct && keel_guest_has(vcpu, KEEL_F_SPEC_CTRL);
+	msr_set_direct(vmx->msr_bitmap, MSR_IA32_SPEC_CTRL, false, ctrl);
+	msr_set_direct(vmx->msr_bitmap, MSR_IA32_SPEC_CTRL, true, ctrl);
+	msr_set_direct(vmx->msr_bitmap, MSR_IA32_PRED_CMD, true,
+		       vcpu->spec.pred_direct && keel_guest_has(vcpu, KEEL_F_IBPB));
 	/* A guest may not set a bit that its CPUID does not have, so it does not own that. */
 	vmx->cr4_guest_owned = owned & vcpu->cpuid.cr4_valid;
 	keel_st_mod(vcpu, KEEL_ST_CR);

@@ -172,7 +172,7 @@ int vmx_window_open(struct keel_vcpu *vcpu);
 void vmx_window_close(struct keel_vcpu *vcpu);
 
 /* switch.S */
-bool vmx_switch(u64 *gpr, bool launched, u64 *host_rsp);
+bool vmx_switch(u64 *gpr, bool launched, u64 *host_rsp, struct keel_spec_switch *spec);
 extern const char vmx_exit_point[];
 
 /* enter.c */
