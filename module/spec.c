@@ -170,7 +170,6 @@ int keel_spec_setup(bool vmx)
 void keel_spec_cleanup(void)
 {
 	free_pages((unsigned long)l1d_pages, L1D_ORDER);
-	l1d_pages = NULL;
 }
 
 /**

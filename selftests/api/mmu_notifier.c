@@ -235,7 +235,7 @@ struct counter {
 
 static void counter_report(struct counter *c, const char *what, uint64_t page, uint64_t seen, uint64_t want)
 {
-	printf("# gpa %lx: %s %lx, not %lx\n", c->gpa + page * PAGE_SIZE, what, seen, want);
+	fprintf(stderr, "# gpa %lx: %s %lx, not %lx\n", c->gpa + page * PAGE_SIZE, what, seen, want);
 	c->good = false;
 }
 
@@ -258,7 +258,7 @@ static void *counter_main(void *arg)
 			break;
 		r = vcpu_regs(&c->cpu);
 		if (ret || run->exit_reason != KVM_EXIT_IO || run->io.port != PORT_SYNC) {
-			printf("# KVM_RUN %ld, exit %u, rip %llx\n", ret, run->exit_reason, r.rip);
+			fprintf(stderr, "# KVM_RUN %ld, exit %u, rip %llx\n", ret, run->exit_reason, r.rip);
 			if (!ret && run->exit_reason == KVM_EXIT_IO && run->io.port == PORT_BAD)
 				counter_report(c, "the guest sees", (r.rax - c->gpa) / PAGE_SIZE, r.r10, r.rbx);
 			c->good = false;
@@ -280,7 +280,7 @@ static void write_file(const char *path, const char *text)
 	if (fd < 0)
 		return;
 	if (write(fd, text, strlen(text)) < 0)
-		printf("# %s: %s\n", path, strerror(errno));
+		fprintf(stderr, "# %s: %s\n", path, strerror(errno));
 	close(fd);
 }
 
