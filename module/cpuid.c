@@ -668,4 +668,5 @@ void keel_cpuid_refresh(struct keel_vcpu *vcpu)
 			/* the architecture's limit */
 			c->maxphyaddr = min(e->eax & 0xff, 52U);
 	}
+	keel_lapic_cpuid_changed(vcpu);
 }

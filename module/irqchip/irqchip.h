@@ -54,6 +54,7 @@ struct keel_irq_msg {
 int keel_lapic_create(struct keel_vcpu *vcpu);
 void keel_lapic_destroy(struct keel_vcpu *vcpu);
 void keel_lapic_reset(struct keel_vcpu *vcpu, bool init);
+void keel_lapic_cpuid_changed(struct keel_vcpu *vcpu);
 int keel_lapic_mmio(struct keel_vcpu *vcpu, u64 gpa, unsigned int len, void *data, bool write);
 int keel_lapic_msr_get(struct keel_vcpu *vcpu, u32 msr, u64 *val);
 int keel_lapic_msr_set(struct keel_vcpu *vcpu, u32 msr, u64 val);

@@ -95,6 +95,16 @@ static u32 lapic_version(const struct keel_lapic *apic)
 	return LAPIC_VERSION;
 }
 
+/**
+ * keel_lapic_cpuid_changed() - what the guest's CPUID decides of the local APIC; the CPU may read the page itself
+ * @vcpu: the vCPU, locked; with or without an in-kernel local APIC
+ */
+void keel_lapic_cpuid_changed(struct keel_vcpu *vcpu)
+{
+	if (vcpu->apic)
+		lapic_set_reg(vcpu->apic, APIC_LVR, lapic_version(vcpu->apic));
+}
+
 static u32 lapic_spiv_bits(const struct keel_lapic *apic)
 {
 	return lapic_version(apic) & APIC_LVR_DIRECTED_EOI ? SPIV_BITS | SPIV_DIRECTED_EOI :
@@ -292,8 +302,6 @@ static bool lapic_readable(const struct keel_lapic *apic, u32 reg)
 static u32 lapic_read(struct keel_lapic *apic, u32 reg)
 {
 	switch (reg) {
-	case APIC_LVR:
-		return lapic_version(apic);
 	case APIC_ARBPRI:
 		return 0;
 	case APIC_TMCCT:
@@ -592,7 +600,6 @@ int keel_lapic_get_state(struct keel_vcpu *vcpu, struct kvm_lapic_state *state)
 	if (keel_check_request(KEEL_REQ_TIMER, vcpu))
 		keel_lapic_inject_timer(vcpu);
 	memcpy(state->regs, apic->regs, sizeof(state->regs));
-	*(u32 *)(state->regs + APIC_LVR) = lapic_version(apic);
 	*(u32 *)(state->regs + APIC_TMCCT) = lapic_timer_count(apic);
 	if (lapic_x2apic(apic) && !vcpu->vm->irqchip.x2apic_format)
 		*(u32 *)(state->regs + APIC_ID) <<= 24;
@@ -618,7 +625,7 @@ int keel_lapic_set_state(struct keel_vcpu *vcpu, const struct kvm_lapic_state *s
 		return -EINVAL;
 
 	memcpy(apic->regs, state->regs, sizeof(state->regs));
-	lapic_set_reg(apic, APIC_LVR, LAPIC_VERSION);
+	lapic_set_reg(apic, APIC_LVR, lapic_version(apic));
 	if (lapic_x2apic(apic)) {
 		/* Both are read-only in x2APIC mode. */
 		lapic_set_reg(apic, APIC_ID, vcpu->id);
@@ -656,7 +663,7 @@ void keel_lapic_reset(struct keel_vcpu *vcpu, bool init)
 		lapic_set_reg(apic, APIC_ID, vcpu->id << 24);
 	for (reg = APIC_LVR; reg < KVM_APIC_REG_SIZE; reg += 0x10)
 		lapic_set_reg(apic, reg, 0);
-	lapic_set_reg(apic, APIC_LVR, LAPIC_VERSION);
+	lapic_set_reg(apic, APIC_LVR, lapic_version(apic));
 	lapic_set_reg(apic, APIC_DFR, APIC_DFR_FLAT);
 	lapic_set_reg(apic, APIC_SPIV, 0xff);
 	for (reg = APIC_LVTT; reg <= APIC_LVTERR; reg += 0x10)

@@ -39,9 +39,9 @@ static bool apic_regs = true;
 module_param(apic_regs, bool, 0444);
 MODULE_PARM_DESC(apic_regs, "let the CPU read local APIC registers, needs apic_access (Intel)");
 
-static bool vintr = true;
+static bool vintr;	/* off: Documentation/untested.rst */
 module_param(vintr, bool, 0444);
-MODULE_PARM_DESC(vintr, "let the CPU deliver virtual interrupts, needs apic_regs (Intel)");
+MODULE_PARM_DESC(vintr, "let the CPU deliver virtual interrupts, needs apic_regs (Intel; off by default, see Documentation/untested.rst)");
 
 static bool preemption_timer = true;
 module_param(preemption_timer, bool, 0444);

@@ -110,6 +110,9 @@ TEST_F(regs, access_sizes)
 	EXPECT_EQ(0x23, val & 0xff);
 	ops_read(g, APIC_DEFAULT_BASE + APIC_LVT1 + 2, 2, &val);
 	EXPECT_EQ(1, val & 0xffff);
+	/* What narrower ones do is undefined, and with VT-x the CPU's to decide (SDM 3A, 11.4.1; 3C, 30.4.3). */
+	if (!host_is_amd())
+		return;
 	ops_write(g, APIC_DEFAULT_BASE + APIC_LVT1, 1, 0xff);
 	ops_write(g, APIC_DEFAULT_BASE + APIC_LVT1, 2, 0xffff);
 	ops_write(g, APIC_DEFAULT_BASE + APIC_LVT1 + 4, 4, 0xffffffff);

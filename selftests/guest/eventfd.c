@@ -150,7 +150,7 @@ TEST_F(ev, ioeventfd_outlives_files)
 }
 
 /* Deassigned while the guest writes: each write is either counted or seen. */
-GUEST(forever, 64, "movl $" STR(PORT) ", %edx\n" "1: outl %eax, %dx\n" "incl " STR(COUNT) "\n" "jmp 1b\n");
+GUEST(forever, 64, "sti\n" "movl $" STR(PORT) ", %edx\n" "1: outl %eax, %dx\n" "incl " STR(COUNT) "\n" "jmp 1b\n");
 
 static void *remove_thread(void *arg)
 {
@@ -444,7 +444,7 @@ TEST_F(ev, coalesced)
 }
 
 /* RBX counts up, so that the order is seen. */
-GUEST(gather_many, 64, "movl $" STR(MMIO) ", %edi\n" "1: movl %ebx, (%rdi)\n" "incl %ebx\n" "jmp 1b\n");
+GUEST(gather_many, 64, "sti\n" "movl $" STR(MMIO) ", %edi\n" "1: movl %ebx, (%rdi)\n" "incl %ebx\n" "jmp 1b\n");
 
 TEST_F(ev, coalesced_wraps)
 {
