@@ -316,6 +316,7 @@ struct keel_vcpu {
 	struct keel_lapic *apic;	/* NULL without an in-kernel local APIC */
 	u64 apic_base;			/* IA32_APIC_BASE; written by lapic.c, read by other CPUs */
 	bool virt_intr;			/* the vendor's: the CPU takes interrupts from the local APIC itself */
+	bool virt_timer;		/* the vendor's: a timer of the CPU ends the guest's run at a deadline */
 	bool virt_apic_page;		/* the vendor's: accesses to vm->apic_page are the local APIC's */
 	u64 cr8;			/* only without an in-kernel local APIC */
 	struct keel_mmu_vcpu mmu;

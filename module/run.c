@@ -274,6 +274,7 @@ static int run_window(struct keel_vcpu *vcpu, int *srcu)
 static int block(struct keel_vcpu *vcpu, int *srcu)
 	__must_hold(&vcpu->vm->srcu)
 {
+	keel_lapic_timer_to_host(vcpu);
 	if (!has_wakeup(vcpu)) {
 		srcu_read_unlock(&vcpu->vm->srcu, *srcu);
 		keel_halt(vcpu, has_wakeup);

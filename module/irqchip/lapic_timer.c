@@ -99,6 +99,8 @@ static void timer_start(struct keel_lapic *apic)
 			return;
 		if (t->deadline <= now)
 			timer_expired(apic, false);
+		else if (apic->vcpu->virt_timer && apic->vcpu->in_window)
+			t->in_cpu = true;
 		else
 			hrtimer_start(&t->timer, deadline_expiry(t->deadline - now),
 				      HRTIMER_MODE_ABS_PINNED_HARD);
@@ -119,6 +121,7 @@ static void timer_start(struct keel_lapic *apic)
 static void timer_cancel(struct keel_lapic *apic)
 {
 	hrtimer_cancel(&apic->timer.timer);
+	apic->timer.in_cpu = false;
 	atomic_set(&apic->timer.pending, 0);
 }
 
@@ -177,6 +180,7 @@ void lapic_timer_set_mode(struct keel_lapic *apic)
 	if (mode == t->mode)
 		return;
 	was_running = hrtimer_cancel(&t->timer);
+	t->in_cpu = false;
 	if (timer_is_deadline(apic) || mode == APIC_LVT_TIMER_TSCDEADLINE) {
 		atomic_set(&t->pending, 0);
 		lapic_set_reg(apic, APIC_TMICT, 0);
@@ -310,8 +314,57 @@ void keel_lapic_tsc_changed(struct keel_vcpu *vcpu)
 	if (!apic || !timer_is_deadline(apic))
 		return;
 	/* An expired deadline stays expired: it has been reached once. */
-	if (hrtimer_cancel(&apic->timer.timer))
+	if (hrtimer_cancel(&apic->timer.timer) || apic->timer.in_cpu) {
+		apic->timer.in_cpu = false;
 		timer_start(apic);
+	}
+}
+
+/**
+ * keel_lapic_timer_left() - the deadline that the CPU's own timer is to watch
+ * @vcpu: the vCPU, inside its window
+ * @left: TSC ticks until then, 0 when it has passed
+ *
+ * Return: true if there is one
+ */
+bool keel_lapic_timer_left(struct keel_vcpu *vcpu, u64 *left)
+{
+	const struct keel_lapic *apic = vcpu->apic;
+	u64 now;
+
+	if (!apic || !apic->timer.in_cpu)
+		return false;
+	now = keel_guest_tsc(vcpu);
+	*left = apic->timer.deadline > now ? apic->timer.deadline - now : 0;
+	return true;
+}
+
+/**
+ * keel_lapic_timer_fired() - the CPU's own timer ended the guest's run; it may have been early
+ * @vcpu: the vCPU, locked
+ */
+void keel_lapic_timer_fired(struct keel_vcpu *vcpu)
+{
+	struct keel_lapic *apic = vcpu->apic;
+
+	if (!apic || !apic->timer.in_cpu || keel_guest_tsc(vcpu) < apic->timer.deadline)
+		return;
+	apic->timer.in_cpu = false;
+	timer_expired(apic, false);
+}
+
+/**
+ * keel_lapic_timer_to_host() - the vCPU is about to sleep: its deadline goes to an hrtimer
+ * @vcpu: the vCPU, locked, outside the window
+ */
+void keel_lapic_timer_to_host(struct keel_vcpu *vcpu)
+{
+	struct keel_lapic *apic = vcpu->apic;
+
+	if (!apic || !apic->timer.in_cpu)
+		return;
+	apic->timer.in_cpu = false;
+	timer_start(apic);
 }
 
 /**

@@ -121,6 +121,7 @@ static enum keel_exit_class read_exit(struct vmx_vcpu *vmx)
 	case VMX_EXIT_INTR_WINDOW:
 	case VMX_EXIT_NMI_WINDOW:
 	case VMX_EXIT_TPR_BELOW:
+	case VMX_EXIT_TIMER:
 		return KEEL_EXIT_HOT;
 	case VMX_EXIT_EOI:
 	case VMX_EXIT_APIC_WRITE:
@@ -181,6 +182,17 @@ static enum keel_exit_class entry_failed(struct vmx_vcpu *vmx)
 	return KEEL_EXIT_COLD;
 }
 
+/* The preemption timer counts at the TSC's rate divided by a power of two, while the guest runs (25.5.1). */
+static void write_timer(struct vmx_vcpu *vmx)
+{
+	u64 left;
+	bool on = keel_lapic_timer_left(&vmx->vcpu, &left);
+
+	vmx_ctl(vmx, VMX_PIN, VMX_PIN_TIMER, on);
+	if (on)
+		vmx_write(VMCS_PREEMPTION_TIMER, min_t(u64, (left >> vmx_caps.timer_shift) + !!left, U32_MAX));
+}
+
 /**
  * vmx_vcpu_enter() - one world switch
  * @vcpu: the vCPU, inside its window
@@ -194,6 +206,8 @@ enum keel_exit_class vmx_vcpu_enter(struct keel_vcpu *vcpu)
 	enum keel_exit_class class;
 
 	write_regs(vmx, keel_step_begin(vcpu, step));
+	if (vcpu->virt_timer)
+		write_timer(vmx);
 	if (unlikely(vmx->stale || vmx->flush))
 		vmx_write_stale(vmx);
 	vmx->failed = false;

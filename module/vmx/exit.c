@@ -127,8 +127,10 @@ int vmx_vcpu_handle_exit(struct keel_vcpu *vcpu)
 	case VMX_EXIT_INTR_WINDOW:	/* the core looks at its events before each entry */
 	case VMX_EXIT_NMI_WINDOW:
 	case VMX_EXIT_TPR_BELOW:	/* the task priority has been read already */
-	case VMX_EXIT_TIMER:
 	case VMX_EXIT_ENTRY_MCE:
+		return KEEL_RESUME;
+	case VMX_EXIT_TIMER:
+		keel_lapic_timer_fired(vcpu);
 		return KEEL_RESUME;
 	case VMX_EXIT_EXCEPTION_NMI:
 		return exit_exception(vmx);
