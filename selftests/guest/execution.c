@@ -89,8 +89,16 @@ static void plant_pointer(struct guest *g, int cpl)
 static void normalize(struct outcome *o, enum guest_mode mode)
 {
 	uint64_t *pdpt = (void *)(o->mem + GUEST_PAE_PDPT);
+	struct kvm_segment *seg = &o->sregs.cs;
 	int i;
 
+	/* Of a segment that cannot be used no instruction sees the rights, but for the privilege level in SS. */
+	for (i = 0; i < 8; i++)
+		if (seg[i].unusable || !seg[i].present)
+			seg[i].type = seg[i].present = seg[i].db = seg[i].s = seg[i].l = seg[i].g = seg[i].avl = 0;
+	/* In real mode VT-x shows code as data that is executed (SDM 3C, 27.3.1.2). */
+	if (mode == MODE_REAL && o->sregs.cs.type == 3)
+		o->sregs.cs.type = 0xb;
 	o->sregs.tr.type |= 2;		/* AMD-V may show it as not busy */
 	/* QEMU's TCG sets an accessed bit in the directory pointers, where it is reserved. */
 	for (i = 0; i < 4 && mode == MODE_PAE; i++)
