@@ -25,23 +25,15 @@
 
 #include "../compat_asm.h"
 #include "../spec_asm.h"
+#include "../switch_asm.h"
 
-#define GPR(n) (8 * (n))
-
-.section .rodata
-	.balign 2
-SYM_DATA_LOCAL(verw_selector, .word __KERNEL_DS)
+DEFINE_VERW_SELECTOR
 
 .text
 
 /* void svm_switch(u64 vmcb_pa %rdi, u64 *gpr %rsi, u64 host_state_pa %rdx, struct keel_spec_switch *spec %rcx) */
 SYM_FUNC_START(svm_switch)
-	push	%rbp
-	push	%r15
-	push	%r14
-	push	%r13
-	push	%r12
-	push	%rbx
+	PUSH_HOST_REGS
 	push	KEEL_SPEC_FLAGS(%rcx)	/* 32(%rsp) once all below are pushed */
 	push	%rcx			/* 24(%rsp) */
 	push	%rdx			/* 16(%rsp) */
@@ -66,14 +58,7 @@ SYM_FUNC_START(svm_switch)
 	mov	GPR(3)(%rsi), %rbx
 	mov	GPR(5)(%rsi), %rbp
 	mov	GPR(7)(%rsi), %rdi
-	mov	GPR(8)(%rsi), %r8
-	mov	GPR(9)(%rsi), %r9
-	mov	GPR(10)(%rsi), %r10
-	mov	GPR(11)(%rsi), %r11
-	mov	GPR(12)(%rsi), %r12
-	mov	GPR(13)(%rsi), %r13
-	mov	GPR(14)(%rsi), %r14
-	mov	GPR(15)(%rsi), %r15
+	LOAD_R8_TO_R15 %rsi
 	mov	GPR(6)(%rsi), %rsi
 
 	sti
@@ -93,14 +78,7 @@ SYM_FUNC_START(svm_switch)
 	mov	%rbp, GPR(5)(%rax)
 	mov	%rsi, GPR(6)(%rax)
 	mov	%rdi, GPR(7)(%rax)
-	mov	%r8, GPR(8)(%rax)
-	mov	%r9, GPR(9)(%rax)
-	mov	%r10, GPR(10)(%rax)
-	mov	%r11, GPR(11)(%rax)
-	mov	%r12, GPR(12)(%rax)
-	mov	%r13, GPR(13)(%rax)
-	mov	%r14, GPR(14)(%rax)
-	mov	%r15, GPR(15)(%rax)
+	STORE_R8_TO_R15 %rax
 
 	mov	16(%rsp), %rax
 	vmload	%rax
@@ -136,28 +114,9 @@ SYM_FUNC_START(svm_switch)
 
 	stgi
 
-	/* No guest value survives in a register that a mispredicted path could use as an address. */
-	xor	%ecx, %ecx
-	xor	%edx, %edx
-	xor	%esi, %esi
-	xor	%edi, %edi
-	xor	%ebp, %ebp
-	xor	%ebx, %ebx
-	xor	%r8d, %r8d
-	xor	%r9d, %r9d
-	xor	%r10d, %r10d
-	xor	%r11d, %r11d
-	xor	%r12d, %r12d
-	xor	%r13d, %r13d
-	xor	%r14d, %r14d
-	xor	%r15d, %r15d
+	CLEAR_GUEST_REGS
 
 	add	$40, %rsp
-	pop	%rbx
-	pop	%r12
-	pop	%r13
-	pop	%r14
-	pop	%r15
-	pop	%rbp
+	POP_HOST_REGS
 	RET
 SYM_FUNC_END(svm_switch)

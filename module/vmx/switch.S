@@ -20,14 +20,12 @@
 
 #include "../compat_asm.h"
 #include "../spec_asm.h"
+#include "../switch_asm.h"
 
-#define GPR(n)		(8 * (n))
 #define VMCS_HOST_RSP	0x6c14
 #define LAUNCHED	1		/* among the flags of spec_asm.h */
 
-.section .rodata
-	.balign 2
-SYM_DATA_LOCAL(verw_selector, .word __KERNEL_DS)
+DEFINE_VERW_SELECTOR
 
 .text
 
@@ -69,12 +67,7 @@ STACK_FRAME_NON_STANDARD clear_branch_history
  * true if nothing was entered
  */
 SYM_FUNC_START(vmx_switch)
-	push	%rbp
-	push	%r15
-	push	%r14
-	push	%r13
-	push	%r12
-	push	%rbx
+	PUSH_HOST_REGS
 	push	%rcx			/* 16(%rsp) once both below are pushed */
 	push	%rdi			/*  8(%rsp) */
 	movzbl	%sil, %esi
@@ -102,14 +95,7 @@ SYM_FUNC_START(vmx_switch)
 	mov	GPR(3)(%rdi), %rbx
 	mov	GPR(5)(%rdi), %rbp
 	mov	GPR(6)(%rdi), %rsi
-	mov	GPR(8)(%rdi), %r8
-	mov	GPR(9)(%rdi), %r9
-	mov	GPR(10)(%rdi), %r10
-	mov	GPR(11)(%rdi), %r11
-	mov	GPR(12)(%rdi), %r12
-	mov	GPR(13)(%rdi), %r13
-	mov	GPR(14)(%rdi), %r14
-	mov	GPR(15)(%rdi), %r15
+	LOAD_R8_TO_R15 %rdi
 	mov	GPR(7)(%rdi), %rdi
 
 	testb	$KEEL_SPEC_VERW, (%rsp)
@@ -132,14 +118,7 @@ SYM_INNER_LABEL_ALIGN(vmx_exit_point, SYM_L_GLOBAL)
 	mov	%rbx, GPR(3)(%rdi)
 	mov	%rbp, GPR(5)(%rdi)
 	mov	%rsi, GPR(6)(%rdi)
-	mov	%r8, GPR(8)(%rdi)
-	mov	%r9, GPR(9)(%rdi)
-	mov	%r10, GPR(10)(%rdi)
-	mov	%r11, GPR(11)(%rdi)
-	mov	%r12, GPR(12)(%rdi)
-	mov	%r13, GPR(13)(%rdi)
-	mov	%r14, GPR(14)(%rdi)
-	mov	%r15, GPR(15)(%rdi)
+	STORE_R8_TO_R15 %rdi
 	pop	%rax
 	mov	%rax, GPR(7)(%rdi)
 
@@ -168,30 +147,11 @@ SYM_INNER_LABEL_ALIGN(vmx_exit_point, SYM_L_GLOBAL)
 	call	clear_branch_history
 .Lhistory_done:
 
-	/* No guest value survives in a register that a mispredicted path could use as an address. */
 	mov	%ebx, %eax
-	xor	%ecx, %ecx
-	xor	%edx, %edx
-	xor	%esi, %esi
-	xor	%edi, %edi
-	xor	%ebp, %ebp
-	xor	%ebx, %ebx
-	xor	%r8d, %r8d
-	xor	%r9d, %r9d
-	xor	%r10d, %r10d
-	xor	%r11d, %r11d
-	xor	%r12d, %r12d
-	xor	%r13d, %r13d
-	xor	%r14d, %r14d
-	xor	%r15d, %r15d
+	CLEAR_GUEST_REGS
 
 	add	$24, %rsp
-	pop	%rbx
-	pop	%r12
-	pop	%r13
-	pop	%r14
-	pop	%r15
-	pop	%rbp
+	POP_HOST_REGS
 	RET
 
 3:	mov	$1, %ebx
