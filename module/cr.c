@@ -93,11 +93,6 @@ static int read_pdptes(struct keel_vcpu *vcpu, u64 cr3, u64 *pdpte)
 	return 0;
 }
 
-static bool pae_paging(const struct keel_state *st)
-{
-	return (st->cr0 & X86_CR0_PG) && (st->cr4 & X86_CR4_PAE) && !(st->efer & EFER_LMA);
-}
-
 /**
  * keel_load_pdptes() - the client has set CR3: what PAE paging loads from there
  * @vcpu: the vCPU, locked; outside the window, vm->srcu held
@@ -108,7 +103,7 @@ void keel_load_pdptes(struct keel_vcpu *vcpu)
 {
 	struct keel_state *st = keel_st_mod(vcpu, KEEL_ST_CR);
 
-	if (pae_paging(st) && read_pdptes(vcpu, st->cr3, st->pdpte))
+	if (keel_pae_paging(st->cr0, st->cr4, st->efer) && read_pdptes(vcpu, st->cr3, st->pdpte))
 		memset(st->pdpte, 0, sizeof(st->pdpte));
 }
 
@@ -186,7 +181,7 @@ int keel_set_cr3(struct keel_vcpu *vcpu, u64 val)
 	}
 	if (val & bad_gpa_bits(vcpu))
 		return -EINVAL;
-	if (pae_paging(st)) {
+	if (keel_pae_paging(st->cr0, st->cr4, st->efer)) {
 		err = read_pdptes(vcpu, val, pdpte);
 		if (err)
 			return err;

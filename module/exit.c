@@ -21,6 +21,14 @@ static bool long_mode64(struct keel_vcpu *vcpu)
 	return (st->efer & EFER_LMA) && (st->seg[KEEL_CS].ar & KEEL_AR_L);
 }
 
+/* Where the exiting instruction is; outside 64-bit mode addresses wrap at 4 GiB. */
+static u64 linear_rip(struct keel_vcpu *vcpu)
+{
+	const struct keel_state *st = keel_st(vcpu, KEEL_ST_RIP | KEEL_ST_SEG);
+
+	return long_mode64(vcpu) ? st->rip : (u32)(st->seg[KEEL_CS].base + st->rip);
+}
+
 /* The length of the exiting instruction: from the hardware, or from its bytes. */
 static int insn_length(struct keel_vcpu *vcpu)
 {
@@ -286,11 +294,9 @@ int keel_exit_ud(struct keel_vcpu *vcpu)
 	struct keel_fault fault;
 	const u8 *native = keel_ops->hypercall;
 	u8 bytes[3];
-	u64 linear = keel_st(vcpu, KEEL_ST_RIP | KEEL_ST_SEG)->rip;
+	u64 linear = linear_rip(vcpu);
 	gpa_t gpa;
 
-	if (!long_mode64(vcpu))
-		linear = (u32)(linear + vcpu->st.seg[KEEL_CS].base);
 	if (keel_gva_fetch(vcpu, linear, bytes, 3, &fault, false) == 3 && memcmp(bytes, native, 3) &&
 	    (!memcmp(bytes, vmcall, 3) || !memcmp(bytes, vmmcall, 3)) && (linear & ~PAGE_MASK) <= PAGE_SIZE - 3 &&
 	    !keel_gva_to_gpa(vcpu, linear, KEEL_ACC_EXEC, &gpa, &fault, false) &&
@@ -382,9 +388,7 @@ int keel_exit_undefined(struct keel_vcpu *vcpu)
 
 static bool rip_unmoved(struct keel_vcpu *vcpu)
 {
-	const struct keel_state *st = keel_st(vcpu, KEEL_ST_RIP | KEEL_ST_SEG);
-
-	return st->seg[KEEL_CS].base + st->rip == vcpu->pio.linear_rip;
+	return linear_rip(vcpu) == vcpu->pio.linear_rip;
 }
 
 static void io_in_result(struct keel_vcpu *vcpu, const void *data, u8 size)
@@ -452,7 +456,7 @@ int keel_exit_io(struct keel_vcpu *vcpu, u16 port, u8 size, bool in, bool string
 	vcpu->pio.in = in;
 	vcpu->pio.size = size;
 	vcpu->pio.insn_len = len;
-	vcpu->pio.linear_rip = keel_st(vcpu, KEEL_ST_SEG)->seg[KEEL_CS].base + vcpu->st.rip;
+	vcpu->pio.linear_rip = linear_rip(vcpu);
 	memset(vcpu->pio_data, 0, sizeof(val));
 	if (!in)
 		memcpy(vcpu->pio_data, &val, size);
@@ -571,20 +575,16 @@ int keel_internal_error(struct keel_vcpu *vcpu, u32 suberror, const u64 *data, u
 /* The exit for an instruction that is not emulated, with its bytes if they can be had. */
 static int emulation_failure(struct keel_vcpu *vcpu)
 {
-	const struct keel_state *st = keel_st(vcpu, KEEL_ST_RIP | KEEL_ST_SEG);
 	struct kvm_run *run = vcpu->run;
-	u64 linear = st->rip;
 	struct keel_fault fault;
 	u8 bytes[15];
 	int n;
 
-	if (!long_mode64(vcpu))
-		linear = (u32)(linear + st->seg[KEEL_CS].base);
 	run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
 	run->emulation_failure.suberror = KVM_INTERNAL_ERROR_EMULATION;
 	run->emulation_failure.flags = 0;
 	run->emulation_failure.ndata = 1;
-	n = keel_gva_fetch(vcpu, linear, bytes, sizeof(bytes), &fault, vcpu->in_window);
+	n = keel_gva_fetch(vcpu, linear_rip(vcpu), bytes, sizeof(bytes), &fault, vcpu->in_window);
 	if (n <= 0)
 		return KEEL_TO_USER;
 	run->emulation_failure.flags = KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES;

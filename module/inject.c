@@ -238,12 +238,12 @@ static void give(struct keel_vcpu *vcpu, u8 type, u8 vector, bool has_error, u32
 		.type = type, .vector = vector, .has_error = has_error, .error = error,
 	};
 
-	if (keel_delivers_softly(vcpu))
-		vcpu->soft_event = (struct keel_soft_event) {
-			.pending = true, .type = type, .vector = vector, .has_error = has_error, .error = error,
-		};
-	else
+	if (keel_delivers_softly(vcpu)) {
+		vcpu->soft_event = ev;
+		vcpu->soft_event_pending = true;
+	} else {
 		keel_ops->vcpu_inject(vcpu, &ev);
+	}
 }
 
 /**

@@ -41,20 +41,14 @@ int keel_interpret_event(struct keel_vcpu *vcpu, bool *delivered)
 	int r;
 
 	*delivered = false;
-	clear_bit(KEEL_REQ_EVENT, &vcpu->requests);
-	smp_mb__after_atomic();
-	vcpu->soft_event.pending = false;
+	keel_check_request(KEEL_REQ_EVENT, vcpu);
+	vcpu->soft_event_pending = false;
 	r = keel_inject_pending(vcpu);
-	if (r != KEEL_RESUME || !vcpu->soft_event.pending)
+	if (r != KEEL_RESUME || !vcpu->soft_event_pending)
 		return r;
 	*delivered = true;
-	vcpu->soft_event.pending = false;
-	ev = (struct keel_event) {
-		.type = vcpu->soft_event.type,
-		.vector = vcpu->soft_event.vector,
-		.has_error = vcpu->soft_event.has_error,
-		.error = vcpu->soft_event.error,
-	};
+	vcpu->soft_event_pending = false;
+	ev = vcpu->soft_event;
 	return keel_emul_deliver(vcpu, ev.type, ev.vector, ev.has_error, ev.error);
 }
 

@@ -118,6 +118,12 @@ struct keel_state {
 	u64 tsc_aux;
 };
 
+/* PAE paging: 32-bit guest, three levels, of which CR3 loads the first (SDM 3A, 4.4). */
+static inline bool keel_pae_paging(u64 cr0, u64 cr4, u64 efer)
+{
+	return (cr0 & X86_CR0_PG) && (cr4 & X86_CR4_PAE) && !(efer & EFER_LMA);
+}
+
 /* Events that wait for delivery or were interrupted in it; the layout follows kvm_vcpu_events. */
 struct keel_events {
 	struct {
@@ -219,11 +225,16 @@ struct keel_hostregs {
 	bool dr_saved;
 };
 
-/* The event that the emulator is to deliver; as struct keel_event of ops.h. */
-struct keel_soft_event {
-	bool pending;
+/* Kinds of event for vcpu_inject(); values are those of VMCB EVENTINJ and VMCS interruption info. */
+#define KEEL_EV_INTR		0
+#define KEEL_EV_NMI		2
+#define KEEL_EV_EXCEPTION	3
+#define KEEL_EV_SOFT_INTR	4
+
+struct keel_event {
+	u8 type;		/* KEEL_EV_* */
+	u8 vector;
 	bool has_error;
-	u8 type, vector;
 	u32 error;
 };
 
@@ -308,7 +319,8 @@ struct keel_vcpu {
 	struct keel_emul *emul;
 	u64 nr_exits;
 	u64 nr_emulated;		/* instructions that the emulator completed */
-	struct keel_soft_event soft_event;	/* interpret.c; not in a VM that runs directly */
+	struct keel_event soft_event;	/* interpret.c: the emulator is to deliver it; not in a VM that runs directly */
+	bool soft_event_pending;
 	u8 eoi_vector;			/* of KEEL_REQ_EOI_EXIT */
 
 	int ext_vector;			/* split irqchip: ExtINT of the client's PIC, -1: none */

@@ -16,19 +16,6 @@
 
 #include "keel.h"
 
-/* Kinds of event for vcpu_inject(); values are those of VMCB EVENTINJ and VMCS interruption info. */
-#define KEEL_EV_INTR		0
-#define KEEL_EV_NMI		2
-#define KEEL_EV_EXCEPTION	3
-#define KEEL_EV_SOFT_INTR	4
-
-struct keel_event {
-	u8 type;		/* KEEL_EV_* */
-	u8 vector;
-	bool has_error;
-	u32 error;
-};
-
 /* What vcpu_want_window() asks for, a mask. */
 #define KEEL_WIN_IRQ		1	/* exit as soon as the guest can take an interrupt */
 #define KEEL_WIN_NMI		2	/* exit as soon as the guest can take an NMI */

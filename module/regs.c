@@ -207,18 +207,13 @@ static long sregs_set(struct keel_vcpu *vcpu, void *buf)
 	return 0;
 }
 
-static bool pae_paging(u64 cr0, u64 cr4, u64 efer)
-{
-	return (cr0 & X86_CR0_PG) && (cr4 & X86_CR4_PAE) && !(efer & EFER_LMA);
-}
-
 static long sregs2_get(struct keel_vcpu *vcpu, void *buf)
 {
 	struct kvm_sregs2 *s = buf;
 
 	sregs_get_common(vcpu, buf);
 	s->flags = 0;
-	if (pae_paging(s->cr0, s->cr4, s->efer)) {
+	if (keel_pae_paging(s->cr0, s->cr4, s->efer)) {
 		if (keel_ops->keeps_pdptes)
 			memcpy(s->pdptrs, vcpu->st.pdpte, sizeof(s->pdptrs));
 		else if (keel_guest_read(vcpu->vm, s->cr3 & 0xffffffe0, s->pdptrs, sizeof(s->pdptrs)))
@@ -235,7 +230,7 @@ static long sregs2_set(struct keel_vcpu *vcpu, void *buf)
 
 	if (s->flags & ~(u64)KVM_SREGS2_FLAGS_PDPTRS_VALID)
 		return -EINVAL;
-	if ((s->flags & KVM_SREGS2_FLAGS_PDPTRS_VALID) && !pae_paging(s->cr0, s->cr4, s->efer))
+	if ((s->flags & KVM_SREGS2_FLAGS_PDPTRS_VALID) && !keel_pae_paging(s->cr0, s->cr4, s->efer))
 		return -EINVAL;
 	r = sregs_set_common(vcpu, buf);
 	if (!r && (s->flags & KVM_SREGS2_FLAGS_PDPTRS_VALID))

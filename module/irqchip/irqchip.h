@@ -71,7 +71,6 @@ bool keel_lapic_takes_extint(struct keel_vcpu *vcpu);
 bool keel_lapic_eoi_is_quiet(struct keel_vcpu *vcpu);
 void keel_lapic_eoi(struct keel_vcpu *vcpu);
 
-/* lapic_timer.c */
 /* lapic_virt.c */
 int keel_lapic_virt_create(struct keel_vcpu *vcpu);
 u64 keel_lapic_regs_pa(struct keel_vcpu *vcpu);
@@ -79,7 +78,9 @@ void keel_lapic_written(struct keel_vcpu *vcpu, u32 reg);
 void keel_lapic_eoi_done(struct keel_vcpu *vcpu, u8 vector);
 void keel_lapic_eoi_vectors(struct keel_vcpu *vcpu, u64 exits[4]);
 int keel_lapic_in_service(struct keel_vcpu *vcpu);
+bool keel_xapic_at_default(const struct keel_vcpu *vcpu);
 
+/* lapic_timer.c */
 u64 keel_lapic_get_deadline(struct keel_vcpu *vcpu);
 void keel_lapic_set_deadline(struct keel_vcpu *vcpu, u64 tsc);
 void keel_lapic_tsc_changed(struct keel_vcpu *vcpu);

@@ -47,7 +47,7 @@ static const u32 lvt_bits[LAPIC_NR_LVT] = {
 #define REGS_XAPIC_ONLY		(REG_BIT(APIC_ARBPRI) | REG_BIT(APIC_DFR) | REG_BIT(APIC_ICR2))
 
 /* The highest vector in IRR or ISR, -1: none. */
-static int lapic_highest(const struct keel_lapic *apic, u32 reg)
+int lapic_highest(const struct keel_lapic *apic, u32 reg)
 {
 	int word;
 	u32 bits;
@@ -111,18 +111,27 @@ static u32 lapic_spiv_bits(const struct keel_lapic *apic)
 							     SPIV_BITS;
 }
 
+/* Is the end of an interrupt with @vector news to an I/O APIC, ours or (split irqchip) the client's? */
+bool lapic_eoi_wanted(struct keel_vcpu *vcpu, u8 vector)
+{
+	if (keel_irqchip_split_mode(&vcpu->vm->irqchip))
+		return keel_client_wants_eoi(vcpu, vector);
+	return keel_ioapic_handles(vcpu->vm, vector);
+}
+
 /* The interrupt with @vector has ended: whoever sent it may want to know. */
 void lapic_eoi_notify(struct keel_lapic *apic, u8 vector)
 {
 	struct keel_vm *vm = apic->vcpu->vm;
 	bool level = lapic_test_vec(apic, APIC_TMR, vector);
 
-	if (keel_ioapic_handles(vm, vector)) {
-		if (!(level && (lapic_reg(apic, APIC_SPIV) & SPIV_DIRECTED_EOI)))
-			keel_ioapic_eoi(vm, vector, level);
-	} else if (keel_irqchip_split_mode(&vm->irqchip) && keel_client_wants_eoi(apic->vcpu, vector)) {
+	if (!lapic_eoi_wanted(apic->vcpu, vector)) {
+		/* nobody asked */
+	} else if (keel_irqchip_split_mode(&vm->irqchip)) {
 		apic->vcpu->eoi_vector = vector;
 		keel_request(KEEL_REQ_EOI_EXIT, apic->vcpu);
+	} else if (!(level && (lapic_reg(apic, APIC_SPIV) & SPIV_DIRECTED_EOI))) {
+		keel_ioapic_eoi(vm, vector, level);
 	}
 	if (keel_lapic_pending(apic->vcpu) >= 0)
 		keel_request(KEEL_REQ_EVENT, apic->vcpu);
@@ -153,9 +162,7 @@ bool keel_lapic_eoi_is_quiet(struct keel_vcpu *vcpu)
 
 	if (vector < 0 || lapic_highest(apic, APIC_IRR) >= 0 || lapic_test_vec(apic, APIC_TMR, vector))
 		return false;
-	if (keel_irqchip_split_mode(&vcpu->vm->irqchip))
-		return !keel_client_wants_eoi(vcpu, vector);
-	return !keel_ioapic_handles(vcpu->vm, vector);
+	return !lapic_eoi_wanted(vcpu, vector);
 }
 
 /**

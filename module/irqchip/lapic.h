@@ -112,6 +112,8 @@ static inline u32 lapic_x2apic_ldr(u32 id)
 
 /* lapic.c */
 void lapic_write_xapic(struct keel_lapic *apic, u32 reg, u32 val);
+int lapic_highest(const struct keel_lapic *apic, u32 reg);
+bool lapic_eoi_wanted(struct keel_vcpu *vcpu, u8 vector);
 void lapic_eoi_notify(struct keel_lapic *apic, u8 vector);
 u32 lapic_update_ppr(struct keel_lapic *apic);
 

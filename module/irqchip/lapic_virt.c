@@ -22,15 +22,26 @@ void lapic_virt_update(struct keel_lapic *apic)
 		keel_ops->vcpu_update(apic->vcpu, KEEL_UPDATE_APIC);
 }
 
+/**
+ * keel_xapic_at_default() - is the local APIC in xAPIC mode, and where it is after a reset?
+ * @vcpu: the vCPU, locked
+ *
+ * Return: true, or false: off, in x2APIC mode or elsewhere
+ */
+bool keel_xapic_at_default(const struct keel_vcpu *vcpu)
+{
+	return (vcpu->apic_base & (MSR_IA32_APICBASE_BASE | MSR_IA32_APICBASE_ENABLE | X2APIC_ENABLE)) ==
+	       (APIC_DEFAULT_PHYS_BASE | MSR_IA32_APICBASE_ENABLE);
+}
+
 /* IA32_APIC_BASE changed. */
 void lapic_virt_mode(struct keel_vcpu *vcpu)
 {
-	u64 mode = vcpu->apic_base & (MSR_IA32_APICBASE_BASE | MSR_IA32_APICBASE_ENABLE | X2APIC_ENABLE);
 	struct keel_vm *vm = vcpu->vm;
 
 	if (!vcpu->apic)
 		return;
-	if (vm->apic_page && !vm->apic_page_off && mode != (APIC_DEFAULT_PHYS_BASE | MSR_IA32_APICBASE_ENABLE)) {
+	if (vm->apic_page && !vm->apic_page_off && !keel_xapic_at_default(vcpu)) {
 		WRITE_ONCE(vm->apic_page_off, true);
 		keel_request(KEEL_REQ_APIC_PAGE, vcpu);
 	}
@@ -96,7 +107,6 @@ void keel_lapic_eoi_done(struct keel_vcpu *vcpu, u8 vector)
 void keel_lapic_eoi_vectors(struct keel_vcpu *vcpu, u64 exits[4])
 {
 	const struct keel_lapic *apic = vcpu->apic;
-	struct keel_vm *vm = vcpu->vm;
 	int word, bit, vector;
 	unsigned long bits;
 
@@ -105,8 +115,7 @@ void keel_lapic_eoi_vectors(struct keel_vcpu *vcpu, u64 exits[4])
 		bits = lapic_reg(apic, APIC_IRR + word * 0x10) | lapic_reg(apic, APIC_ISR + word * 0x10);
 		for_each_set_bit(bit, &bits, 32) {
 			vector = word * 32 + bit;
-			if (keel_ioapic_handles(vm, vector) ||
-			    (keel_irqchip_split_mode(&vm->irqchip) && keel_client_wants_eoi(vcpu, vector)))
+			if (lapic_eoi_wanted(vcpu, vector))
 				exits[vector / 64] |= BIT_ULL(vector % 64);
 		}
 	}
@@ -120,13 +129,5 @@ void keel_lapic_eoi_vectors(struct keel_vcpu *vcpu, u64 exits[4])
  */
 int keel_lapic_in_service(struct keel_vcpu *vcpu)
 {
-	int word;
-	u32 bits;
-
-	for (word = 7; word >= 0; word--) {
-		bits = lapic_reg(vcpu->apic, APIC_ISR + word * 0x10);
-		if (bits)
-			return word * 32 + __fls(bits);
-	}
-	return -1;
+	return lapic_highest(vcpu->apic, APIC_ISR);
 }

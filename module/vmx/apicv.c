@@ -26,19 +26,12 @@ static const u16 x2apic_reads[] = {
 	0x828, 0x832, 0x833, 0x834, 0x835, 0x836, 0x837, 0x838, 0x83e,
 };
 
+/* The controls that follow the mode. */
+#define APIC_CTL	(VMX_CPU2_APIC_ACCESS | VMX_CPU2_X2APIC | VMX_CPU2_APIC_REGS | VMX_CPU2_VINTR)
+
 #define X2APIC_TPR	0x808
 #define X2APIC_EOI	0x80b
 #define X2APIC_SELF_IPI	0x83f
-
-static void msr_exit(struct vmx_vcpu *vmx, u32 msr, bool write, bool exits)
-{
-	u8 *byte = vmx->msr_bitmap + (write ? 0x800 : 0) + msr / 8;
-
-	if (exits)
-		*byte |= BIT(msr % 8);
-	else
-		*byte &= ~BIT(msr % 8);
-}
 
 static void x2apic_msrs(struct vmx_vcpu *vmx)
 {
@@ -47,11 +40,11 @@ static void x2apic_msrs(struct vmx_vcpu *vmx)
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(x2apic_reads); i++)
-		msr_exit(vmx, x2apic_reads[i], false, !regs);
-	msr_exit(vmx, X2APIC_TPR, false, !on);
-	msr_exit(vmx, X2APIC_TPR, true, !on);
-	msr_exit(vmx, X2APIC_EOI, true, !on || !vmx->vcpu.virt_intr);
-	msr_exit(vmx, X2APIC_SELF_IPI, true, !on || !vmx->vcpu.virt_intr);
+		vmx_msr_direct(vmx, x2apic_reads[i], false, regs);
+	vmx_msr_direct(vmx, X2APIC_TPR, false, on);
+	vmx_msr_direct(vmx, X2APIC_TPR, true, on);
+	vmx_msr_direct(vmx, X2APIC_EOI, true, on && vmx->vcpu.virt_intr);
+	vmx_msr_direct(vmx, X2APIC_SELF_IPI, true, on && vmx->vcpu.virt_intr);
 }
 
 /**
@@ -60,15 +53,13 @@ static void x2apic_msrs(struct vmx_vcpu *vmx)
  */
 void vmx_apic_update(struct vmx_vcpu *vmx)
 {
-	const u64 xapic = APIC_DEFAULT_PHYS_BASE | MSR_IA32_APICBASE_ENABLE;
 	struct keel_vcpu *vcpu = &vmx->vcpu;
-	u64 mode = vcpu->apic_base & (MSR_IA32_APICBASE_BASE | MSR_IA32_APICBASE_ENABLE | X2APIC_ENABLE);
 	u32 on = 0;
 
 	vmx->svi_stale = true;
-	if (vmx->tpr_shadow && vmx_caps.apic_access && mode == xapic)
+	if (vmx->tpr_shadow && vmx_caps.apic_access && keel_xapic_at_default(vcpu))
 		on = VMX_CPU2_APIC_ACCESS;
-	else if (vmx->tpr_shadow && vmx_caps.x2apic && (mode & X2APIC_ENABLE))
+	else if (vmx->tpr_shadow && vmx_caps.x2apic && (vcpu->apic_base & X2APIC_ENABLE))
 		on = VMX_CPU2_X2APIC;
 	vcpu->virt_apic_page = on == VMX_CPU2_APIC_ACCESS;
 	if (on && vmx_caps.apic_regs)
@@ -76,8 +67,11 @@ void vmx_apic_update(struct vmx_vcpu *vmx)
 	if (on && vmx_caps.vintr)
 		on |= VMX_CPU2_VINTR;
 	vcpu->virt_intr = on & VMX_CPU2_VINTR;
-	vmx_ctl(vmx, VMX_CPU2, VMX_CPU2_APIC_ACCESS | VMX_CPU2_X2APIC | VMX_CPU2_APIC_REGS | VMX_CPU2_VINTR, false);
+	vmx_ctl(vmx, VMX_CPU2, APIC_CTL & ~on, false);
 	vmx_ctl(vmx, VMX_CPU2, on, true);
+	if (vmx->apic_ctl == on)
+		return;
+	vmx->apic_ctl = on;
 	x2apic_msrs(vmx);
 }
 

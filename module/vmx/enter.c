@@ -3,7 +3,8 @@
  * The entry: what is written before a world switch, what is read after it, and event injection.
  *
  * Everything here runs with interrupts off on the CPU that will enter, but for set_nmi_masked, nmi_blocked
- * and update, which touch only struct vmx_vcpu. A field of the VMCS is written only if it changes. SDM 3C, 27 (VM entries), 28 (VM exits), 28.2.4 (interrupted delivery).
+ * and update, which touch only struct vmx_vcpu. A field of the VMCS is written only if it changes. SDM 3C, 27
+ * (VM entries), 28 (VM exits), 28.2.4 (interrupted delivery).
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -21,10 +22,7 @@
  */
 void vmx_insn_failed(const char *insn, unsigned long field)
 {
-	struct vmx_cpu *vc = this_cpu_ptr(&vmx_cpu);
-
-	vc->failed = true;
-	vc->failed_field = field;
+	this_cpu_write(vmx_cpu.failed, true);
 	pr_err_ratelimited("%s failed, field %#lx\n", insn, field);
 }
 

@@ -80,7 +80,6 @@ static inline u64 vmx_ptrst(void)
 }
 
 #define VMX_INVEPT_SINGLE	1
-#define VMX_INVVPID_SINGLE	1
 
 static inline bool vmx_invept(u64 eptp)
 {

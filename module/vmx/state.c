@@ -72,11 +72,6 @@ static void segs_set(const struct keel_state *st)
 	}
 }
 
-static bool pae_paging(const struct keel_state *st)
-{
-	return (st->cr0 & X86_CR0_PG) && (st->cr4 & X86_CR4_PAE) && !(st->efer & EFER_LMA);
-}
-
 static void crs_get(struct vmx_vcpu *vmx, struct keel_state *st)
 {
 	u64 mask = vmx->cr4_guest_owned;
@@ -86,7 +81,7 @@ static void crs_get(struct vmx_vcpu *vmx, struct keel_state *st)
 	st->cr3 = vmx_read(VMCS_GUEST_CR3);
 	st->cr4 = (vmx_read(VMCS_GUEST_CR4) & mask) | (vmx_read(VMCS_CR4_SHADOW) & ~mask);
 	st->efer = vmx_read(VMCS_GUEST_EFER);
-	if (pae_paging(st))
+	if (keel_pae_paging(st->cr0, st->cr4, st->efer))
 		for (i = 0; i < 4; i++)
 			st->pdpte[i] = vmx_read(VMCS_GUEST_PDPTE + 2 * i);
 }
@@ -110,7 +105,7 @@ static void crs_set(struct vmx_vcpu *vmx, const struct keel_state *st)
 	vmx_write(VMCS_GUEST_CR4, (cr4 | vmx_caps.cr4_fixed0) & vmx_caps.cr4_fixed1);
 	vmx_write(VMCS_GUEST_EFER, st->efer);
 	vmx_ctl(vmx, VMX_ENTRY, VMX_ENTRY_IA32E, st->efer & EFER_LMA);
-	if (pae_paging(st))
+	if (keel_pae_paging(st->cr0, st->cr4, st->efer))
 		for (i = 0; i < 4; i++)
 			vmx_write(VMCS_GUEST_PDPTE + 2 * i, st->pdpte[i]);
 }

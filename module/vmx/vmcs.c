@@ -28,21 +28,30 @@ static const u32 direct_msrs[] = {
 #define ALWAYS_INTERCEPTED \
 	(BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_UD) | BIT(X86_TRAP_MC))
 
-/* A bit an MSR; reads of the low and the high range, then writes of them (25.6.9). */
-static void msr_set_direct(u8 *map, u32 msr, bool write, bool direct)
+/**
+ * vmx_msr_direct() - shall the guest reach an MSR without an exit?
+ * @vmx: the vCPU, locked
+ * @msr: its number, in one of the two ranges of 8,192 that the bitmaps cover
+ * @write: writes to it, else reads
+ * @direct: they do not exit
+ *
+ * A bit an MSR; reads of the low and the high range, then writes of them (25.6.9).
+ */
+void vmx_msr_direct(struct vmx_vcpu *vmx, u32 msr, bool write, bool direct)
 {
 	u32 bit = msr & 0x1fff, base = (msr >= 0xc0000000 ? 0x400 : 0) + (write ? 0x800 : 0);
+	u8 *byte = vmx->msr_bitmap + base + bit / 8;
 
 	if (direct)
-		map[base + bit / 8] &= ~BIT(bit % 8);
+		*byte &= ~BIT(bit % 8);
 	else
-		map[base + bit / 8] |= BIT(bit % 8);
+		*byte |= BIT(bit % 8);
 }
 
-static void msr_open(u8 *map, u32 msr)
+static void msr_open(struct vmx_vcpu *vmx, u32 msr)
 {
-	msr_set_direct(map, msr, false, true);
-	msr_set_direct(map, msr, true, true);
+	vmx_msr_direct(vmx, msr, false, true);
+	vmx_msr_direct(vmx, msr, true, true);
 }
 
 int vmx_vmcs_module_init(void)
@@ -92,7 +101,7 @@ int vmx_vcpu_create(struct keel_vcpu *vcpu)
 	vmx->vmcs_pa = __pa(vmx->vmcs);
 	memset(vmx->msr_bitmap, 0xff, PAGE_SIZE);
 	for (i = 0; i < ARRAY_SIZE(direct_msrs); i++)
-		msr_open(vmx->msr_bitmap, direct_msrs[i]);
+		msr_open(vmx, direct_msrs[i]);
 	if (vmx_caps.apic_access && vcpu->vm->irqchip.mode != KEEL_IRQCHIP_NONE && keel_lapic_virt_create(vcpu)) {
 		vmx_vcpu_destroy(vcpu);
 		return -ENOMEM;
@@ -173,9 +182,9 @@ void vmx_update_intercepts(struct keel_vcpu *vcpu)
 		vmx_caps.rdtscp && keel_guest_has(vcpu, KEEL_F_RDTSCP | KEEL_F_RDPID));
 	vmx_ctl(vmx, VMX_CPU2, VMX_CPU2_INVPCID, vmx_caps.invpcid && keel_guest_has(vcpu, KEEL_F_PCID));
 	ctrl = vcpu->spec.ctrl_direct && keel_guest_has(vcpu, KEEL_F_SPEC_CTRL);
-	msr_set_direct(vmx->msr_bitmap, MSR_IA32_SPEC_CTRL, false, ctrl);
-	msr_set_direct(vmx->msr_bitmap, MSR_IA32_SPEC_CTRL, true, ctrl);
-	msr_set_direct(vmx->msr_bitmap, MSR_IA32_PRED_CMD, true,
+	vmx_msr_direct(vmx, MSR_IA32_SPEC_CTRL, false, ctrl);
+	vmx_msr_direct(vmx, MSR_IA32_SPEC_CTRL, true, ctrl);
+	vmx_msr_direct(vmx, MSR_IA32_PRED_CMD, true,
 		       vcpu->spec.pred_direct && keel_guest_has(vcpu, KEEL_F_IBPB));
 	/* A guest may not set a bit that its CPUID does not have, so it does not own that. */
 	vmx->cr4_guest_owned = owned & vcpu->cpuid.cr4_valid;

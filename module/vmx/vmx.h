@@ -62,8 +62,7 @@ struct vmx_cpu {
 	u64 msr[VMX_NR_SWAPPED];	/* what the registers hold now */
 	u64 sysenter_cs, sysenter_esp, sysenter_eip;
 	u64 efer, pat;
-	unsigned long failed_field;	/* of a VMREAD or VMWRITE that failed in this window */
-	bool failed;
+	bool failed;			/* an instruction failed in this window that cannot fail */
 };
 
 /* What the exit left in the VMCS, read before the window can close. */
@@ -106,6 +105,7 @@ struct vmx_vcpu {
 	bool tpr_shadow;	/* the local APIC's page is the virtual-APIC page */
 	bool svi_stale;		/* what is in service was changed by software */
 	u64 eoi_exits[4];	/* what the VMCS has: vectors whose EOI exits */
+	u32 apic_ctl;		/* the controls for the local APIC that the MSR bitmap goes with */
 	bool nmi_taken;		/* an exit was a host NMI: the window hands it over */
 	bool hw_lma;		/* EFER.LMA as the segments in the VMCS were made for it */
 	bool injecting;		/* the entry interruption information is set */
@@ -158,6 +158,7 @@ void vmx_ctl(struct vmx_vcpu *vmx, enum vmx_ctl word, u32 bits, bool on);
 
 /* apicv.c */
 void vmx_apic_update(struct vmx_vcpu *vmx);
+void vmx_msr_direct(struct vmx_vcpu *vmx, u32 msr, bool write, bool direct);
 void vmx_vcpu_update_tpr(struct keel_vcpu *vcpu, u8 tpr, bool exiting, int irr);
 u8 vmx_vcpu_get_tpr(struct keel_vcpu *vcpu);
 
