@@ -2,8 +2,8 @@
 /*
  * Guest memory: slots, the nested page tree, and walks of the guest's own page tables.
  *
- * memslot.c owns the slots (gpa to hva), tdp.c the tree that the CPU walks (gpa to hpa), hostpage.c asks
- * the host for the page in between, notifier.c keeps the tree true when the host moves a page, gwalk.c
+ * memslot.c owns the slots (gpa to hva), map.c the mappings, tdp.c the tree that the CPU walks (gpa to hpa), hostpage.c
+ * asks the host for the page in between, notifier.c keeps the tree true when the host moves a page, gwalk.c
  * reads guest page tables (gva to gpa).
  *
  * Order: vm->slots_lock, then vm->srcu (read side), then mmu.lock. mmu.lock is a plain spinlock that is
@@ -114,7 +114,7 @@ int keel_guest_write_atomic(struct keel_vm *vm, gpa_t gpa, const void *buf, unsi
 int keel_guest_swap_byte(struct keel_vm *vm, gpa_t gpa, u8 *val);
 int keel_guest_cmpxchg(struct keel_vm *vm, gpa_t gpa, void *old, const void *new, unsigned int len);
 
-/* tdp.c: keel_mmu_fault() returns one of these or -errno (-EFAULT, -ENOMEM, -EINTR) */
+/* map.c: keel_mmu_fault() returns one of these or -errno (-EFAULT, -ENOMEM, -EINTR) */
 #define KEEL_MMU_RETRY		1	/* mapped, or lost a race: run the instruction again */
 #define KEEL_MMU_EMULATE	2	/* no slot there, or a write to a read-only one: MMIO */
 

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What map.c shares with the engine that makes the tables which the CPU walks (tdp.c).
+ *
+ * The engine knows entries and tables. map.c knows slots, host addresses, the race with the MMU notifier, and when
+ * TLBs are flushed. All functions are called with mmu.lock held unless they say otherwise.
+ */
+#ifndef KEEL_ENGINE_H
+#define KEEL_ENGINE_H
+
+#include "keel.h"
+
+#define KEEL_PTES_PER_TABLE	512
+#define KEEL_PTE_PA_MASK	GENMASK_ULL(51, 12)
+#define KEEL_ZAP_BATCH		16
+
+/*
+ * Work that takes things away from the tables: entries cleared but still cached by CPUs, and the tables
+ * that hung from them, kept whole until the flush since a CPU may be walking them.
+ */
+struct keel_zap {
+	struct keel_vm *vm;
+	bool may_sleep;
+	bool flush;
+	bool did;			/* a flush happened or is due */
+	int nr;
+	struct {
+		u64 *table;
+		int level;
+	} dead[KEEL_ZAP_BATCH];
+};
+
+/* One fault on its way: what the slot says, and what the host has there. */
+struct keel_map {
+	struct keel_vcpu *vcpu;
+	struct keel_memslot *slot;
+	gfn_t gfn;
+	unsigned long seq;		/* invalidate_seq before the host's page was looked up */
+	struct keel_host_page host;
+};
+
+/* Guest pages that one entry of a table at @level covers; level 1 holds 4 KiB entries. */
+static inline gfn_t keel_level_span(int level)
+{
+	return 1ULL << (9 * (level - 1));
+}
+
+static inline unsigned int keel_level_index(gfn_t gfn, int level)
+{
+	return (gfn >> (9 * (level - 1))) & (KEEL_PTES_PER_TABLE - 1);
+}
+
+/* map.c */
+u64 *keel_table_alloc(struct keel_vm *vm);
+void keel_table_free(struct keel_vm *vm, u64 *table);
+void keel_zap_flush(struct keel_zap *z);
+void keel_zap_breathe(struct keel_zap *z);
+bool keel_range_invalidating(const struct keel_mmu *mmu, unsigned long hva, unsigned long size);
+int keel_map_gfn(struct keel_map *m);
+
+/* tdp.c */
+gfn_t keel_tdp_end(void);
+int keel_tdp_fault(struct keel_vcpu *vcpu, gpa_t gpa, u32 access);
+void keel_tdp_install(const struct keel_map *m, struct keel_zap *z);
+void keel_tdp_zap_range(struct keel_zap *z, gfn_t start, gfn_t end);
+gfn_t keel_tdp_write_protect(struct keel_zap *z, gfn_t gfn);
+bool keel_tdp_age_range(struct keel_zap *z, gfn_t gfn, gfn_t end, enum keel_age how);
+void keel_tdp_free(struct keel_vm *vm, u64 *table, int level, bool may_sleep);
+int keel_tdp_vm_init(struct keel_vm *vm);
+void keel_tdp_vm_destroy(struct keel_vm *vm);
+
+#endif /* KEEL_ENGINE_H */

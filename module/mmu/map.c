@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Mappings of guest pages, whichever engine makes the tables that the CPU walks (tdp.c): from slots and the host's
+ * pages to a call of the engine, and from changes of either to what the engine has to take away.
+ *
+ * No page is pinned. A host page is looked up (hostpage.c) outside the lock, between a read of invalidate_seq and the
+ * check of it under the lock; the MMU notifier (notifier.c) raises the sequence and zaps. Whoever takes
+ * a permission or a mapping away flushes all TLBs before it drops the lock: a notifier that then finds
+ * nothing mapped may rely on nothing being cached either. Page tables are freed after that flush.
+ *
+ * Inside a fault the slots are read under vm->srcu from lookup to installation, so synchronize_srcu()
+ * after a change of slots means that no fault can still install what the old slots said.
+ */
+#include <linux/gfp.h>
+#include <linux/mm.h>
+#include <linux/sched/signal.h>
+
+#include "engine.h"
+
+/**
+ * keel_table_alloc() - a page of page tables, zeroed and counted
+ * @vm: the VM; mmu.lock is not held
+ *
+ * Return: the page or NULL
+ */
+u64 *keel_table_alloc(struct keel_vm *vm)
+{
+	u64 *table = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+
+	if (table)
+		atomic_long_inc(&vm->mmu.nr_tables);
+	return table;
+}
+
+/**
+ * keel_table_free() - free a page of page tables
+ * @vm: the VM
+ * @table: the page; no CPU can reach it any more
+ */
+void keel_table_free(struct keel_vm *vm, u64 *table)
+{
+	free_page((unsigned long)table);
+	atomic_long_dec(&vm->mmu.nr_tables);
+}
+
+/**
+ * keel_mmu_flush_tlb() - make every vCPU forget its cached translations
+ * @vm: the VM; the caller holds mmu.lock
+ *
+ * On return no vCPU runs guest code on a translation cached before the call: those in the guest have left
+ * it, the others flush before they enter.
+ */
+void keel_mmu_flush_tlb(struct keel_vm *vm)
+{
+	keel_vm_request_all(vm, KEEL_REQ_TLB_FLUSH, true);
+}
+
+/**
+ * keel_zap_flush() - from here on no CPU uses what was taken away
+ * @z: the work so far; the caller holds mmu.lock
+ */
+void keel_zap_flush(struct keel_zap *z)
+{
+	if (z->flush)
+		keel_mmu_flush_tlb(z->vm);
+	z->flush = false;
+}
+
+/* After keel_zap_flush(), without the lock. */
+static void zap_free(struct keel_zap *z)
+{
+	while (z->nr) {
+		z->nr--;
+		keel_tdp_free(z->vm, z->dead[z->nr].table, z->dead[z->nr].level, z->may_sleep);
+	}
+}
+
+/**
+ * keel_zap_breathe() - between two steps of long work: let others have the lock and the CPU
+ * @z: the work so far; the caller holds mmu.lock
+ *
+ * Everything taken away so far is flushed first, so a waiter never sees an entry gone that a TLB still holds.
+ */
+void keel_zap_breathe(struct keel_zap *z)
+	__must_hold(&z->vm->mmu.lock)
+{
+	spinlock_t *lock = &z->vm->mmu.lock;
+
+	if (z->nr < KEEL_ZAP_BATCH && !(z->may_sleep && (need_resched() || spin_needbreak(lock))))
+		return;
+	keel_zap_flush(z);
+	spin_unlock(lock);
+	zap_free(z);
+	if (z->may_sleep)
+		cond_resched();
+	spin_lock(lock);
+}
+
+/**
+ * keel_mmu_zap_gfns() - unmap a range of guest pages; they fault again when touched
+ * @vm: the VM
+ * @start: first page
+ * @end: page after the last one
+ *
+ * TLBs are flushed and tables freed on return. May sleep.
+ */
+void keel_mmu_zap_gfns(struct keel_vm *vm, gfn_t start, gfn_t end)
+{
+	struct keel_zap z = { .vm = vm, .may_sleep = true };
+
+	spin_lock(&vm->mmu.lock);
+	keel_tdp_zap_range(&z, start, end);
+	keel_zap_flush(&z);
+	spin_unlock(&vm->mmu.lock);
+	zap_free(&z);
+}
+
+/**
+ * keel_mmu_write_protect_slot() - make every mapping of a slot read-only
+ * @vm: the VM; the caller holds slots_lock
+ * @slot: a slot whose dirty log is on for every fault that can still begin or go on
+ *
+ * Leaves above 4 KiB stay until the first write to them. May sleep.
+ */
+void keel_mmu_write_protect_slot(struct keel_vm *vm, const struct keel_memslot *slot)
+{
+	struct keel_zap z = { .vm = vm, .may_sleep = true };
+	gfn_t gfn = slot->base_gfn;
+	gfn_t end = min_t(gfn_t, slot->base_gfn + slot->npages, keel_tdp_end());
+
+	spin_lock(&vm->mmu.lock);
+	while (gfn < end) {
+		gfn = keel_tdp_write_protect(&z, gfn);
+		keel_zap_breathe(&z);
+	}
+	keel_zap_flush(&z);
+	spin_unlock(&vm->mmu.lock);
+}
+
+/**
+ * keel_mmu_harvest_dirty() - take words out of a dirty bitmap and write-protect their pages
+ * @vm: the VM; the caller holds slots_lock
+ * @slot: a slot with a dirty bitmap
+ * @first: first word of the bitmap
+ * @nr: number of words
+ * @out: receives them
+ *
+ * A fault sets a page's bit and makes it writable in one hold of mmu.lock, and bit and permission are
+ * taken away in one hold here, so a writable page always has its bit set. A write before the flush at
+ * the end is in memory when the caller copies pages after it; one after the flush faults.
+ */
+void keel_mmu_harvest_dirty(struct keel_vm *vm, const struct keel_memslot *slot, unsigned long first,
+			    unsigned long nr, unsigned long *out)
+{
+	struct keel_zap z = { .vm = vm, .may_sleep = true };
+	unsigned long i, bit;
+
+	spin_lock(&vm->mmu.lock);
+	for (i = 0; i < nr; i++) {
+		unsigned long *word = &slot->dirty[first + i];
+		gfn_t base = slot->base_gfn + (first + i) * BITS_PER_LONG;
+
+		out[i] = READ_ONCE(*word) ? xchg(word, 0) : 0;
+		for_each_set_bit(bit, &out[i], BITS_PER_LONG)
+			if (base + bit < keel_tdp_end())
+				keel_tdp_write_protect(&z, base + bit);
+		keel_zap_breathe(&z);
+	}
+	keel_zap_flush(&z);
+	spin_unlock(&vm->mmu.lock);
+}
+
+/* The guest pages of @slot in [start, end), which are host virtual addresses; false if there are none. */
+static bool slot_hva_range(const struct keel_memslot *slot, unsigned long start, unsigned long end,
+			   gfn_t *first, gfn_t *last)
+{
+	unsigned long s = max(start, slot->hva);
+	unsigned long e = min(end, slot->hva + (slot->npages << PAGE_SHIFT));
+
+	if (s >= e)
+		return false;
+	*first = slot->base_gfn + ((s - slot->hva) >> PAGE_SHIFT);
+	*last = slot->base_gfn + ((e - slot->hva + PAGE_SIZE - 1) >> PAGE_SHIFT);
+	return true;
+}
+
+/**
+ * keel_mmu_unmap_hva_range() - unmap what the host is about to take back
+ * @vm: the VM; invalidate_active is raised, so nothing in the range can be mapped meanwhile
+ * @start: first host virtual address
+ * @end: address after the last one
+ * @may_sleep: the caller may sleep
+ *
+ * The slots are read after invalidate_active was raised: a slot that this read misses is one whose
+ * faults begin later and see the invalidation.
+ *
+ * Return: true when something was mapped (and so TLBs were flushed)
+ */
+bool keel_mmu_unmap_hva_range(struct keel_vm *vm, unsigned long start, unsigned long end, bool may_sleep)
+{
+	struct keel_zap z = { .vm = vm, .may_sleep = may_sleep };
+	const struct keel_memslots *slots;
+	gfn_t first, last;
+	int i, idx;
+
+	idx = srcu_read_lock(&vm->srcu);
+	slots = srcu_dereference(vm->slots, &vm->srcu);
+	spin_lock(&vm->mmu.lock);
+	for (i = 0; i < slots->nr; i++)
+		if (slot_hva_range(&slots->slot[i], start, end, &first, &last))
+			keel_tdp_zap_range(&z, first, last);
+	keel_zap_flush(&z);
+	spin_unlock(&vm->mmu.lock);
+	srcu_read_unlock(&vm->srcu, idx);
+	zap_free(&z);
+	return z.did;
+}
+
+/**
+ * keel_mmu_age_hva_range() - was the guest seen to use these pages?
+ * @vm: the VM
+ * @start: first host virtual address
+ * @end: address after the last one
+ * @how: whether to clear the accessed bits, and flush
+ *
+ * Does not sleep: the host asks with page-table locks held.
+ *
+ * Return: true when a page in the range was accessed since its bit was last cleared
+ */
+bool keel_mmu_age_hva_range(struct keel_vm *vm, unsigned long start, unsigned long end, enum keel_age how)
+{
+	struct keel_zap z = { .vm = vm };
+	const struct keel_memslots *slots;
+	bool young = false;
+	gfn_t first, last;
+	int i, idx;
+
+	idx = srcu_read_lock(&vm->srcu);
+	slots = srcu_dereference(vm->slots, &vm->srcu);
+	spin_lock(&vm->mmu.lock);
+	for (i = 0; i < slots->nr; i++)
+		if (slot_hva_range(&slots->slot[i], start, end, &first, &last))
+			young |= keel_tdp_age_range(&z, first, last, how);
+	keel_zap_flush(&z);
+	spin_unlock(&vm->mmu.lock);
+	srcu_read_unlock(&vm->srcu, idx);
+	return young;
+}
+
+/**
+ * keel_range_invalidating() - is the host taking something away there?
+ * @mmu: the MMU; the caller holds its lock
+ * @hva: host virtual address
+ * @size: bytes
+ *
+ * Return: true when nothing in the range may be mapped now
+ */
+bool keel_range_invalidating(const struct keel_mmu *mmu, unsigned long hva, unsigned long size)
+{
+	return mmu->invalidate_active && hva < mmu->invalidate_end && hva + size > mmu->invalidate_start;
+}
+
+/* Stands for vm->apic_page, which is no slot. */
+static struct keel_memslot apic_slot = { .base_gfn = KEEL_APIC_GFN, .npages = 1 };
+
+/* The slot is known and vm->srcu held: find the host page, install it. */
+static int map_page(struct keel_map *m)
+{
+	struct keel_vm *vm = m->vcpu->vm;
+	struct keel_zap z = { .vm = vm, .may_sleep = true };
+	int r;
+
+	m->seq = READ_ONCE(vm->mmu.invalidate_seq);
+	smp_rmb();	/* pairs with the lock in notifier.c: sequence first, then the host's tables */
+	r = keel_host_page_get(vm->mm, &m->host);
+	if (r == -EAGAIN)
+		return KEEL_MMU_RETRY;
+	if (r == -EHWPOISON) {
+		/* As when the client itself had touched it; the run loop sees the signal. */
+		send_sig_mceerr(BUS_MCEERR_AR, (void __user *)m->host.hva, PAGE_SHIFT, current);
+		return KEEL_MMU_RETRY;
+	}
+	if (r)
+		return r;
+
+	spin_lock(&vm->mmu.lock);
+	if (m->seq == vm->mmu.invalidate_seq && !keel_range_invalidating(&vm->mmu, m->host.hva, PAGE_SIZE)) {
+		keel_tdp_install(m, &z);
+		/*
+		 * Under the lock: a host that cleans the page has to zap it first, and would wait. The
+		 * host's own dirty bit need not be set, the lookup may have found it clean and writable.
+		 */
+		if (m->host.page && m->host.writable && !PageReserved(m->host.page))
+			folio_set_dirty(page_folio(m->host.page));
+	}
+	spin_unlock(&vm->mmu.lock);
+	zap_free(&z);
+
+	keel_host_page_put(&m->host);
+	return KEEL_MMU_RETRY;
+}
+
+/* The page that stands for the local APIC: no data are in it, the CPU knows accesses by their address. */
+static int map_apic_page(struct keel_map *m)
+{
+	struct keel_vm *vm = m->vcpu->vm;
+	struct keel_zap z = { .vm = vm };
+
+	m->slot = &apic_slot;
+	m->host.page = virt_to_page(vm->apic_page);
+	m->host.pfn = page_to_pfn(m->host.page);
+	m->host.writable = true;
+	spin_lock(&vm->mmu.lock);
+	if (!READ_ONCE(vm->apic_page_off))
+		keel_tdp_install(m, &z);
+	spin_unlock(&vm->mmu.lock);
+	zap_free(&z);
+	return KEEL_MMU_RETRY;
+}
+
+static bool is_apic_page(const struct keel_map *m)
+{
+	const struct keel_vm *vm = m->vcpu->vm;
+
+	return m->gfn == KEEL_APIC_GFN && vm->apic_page && m->vcpu->virt_apic_page &&
+	       !READ_ONCE(vm->apic_page_off);
+}
+
+/**
+ * keel_map_gfn() - find the host's page for a guest page, and have it installed
+ * @m: vcpu, gfn and host.write are set; the engine's tables for it are allocated
+ *
+ * Takes mmu.lock. May sleep, and may wait long for the host's page (a userfaultfd, a slow file).
+ *
+ * Return: as keel_mmu_fault()
+ */
+int keel_map_gfn(struct keel_map *m)
+{
+	struct keel_vm *vm = m->vcpu->vm;
+	int idx, r;
+
+	if (WARN_ON_ONCE(current->mm != vm->mm))
+		return -EFAULT;
+	idx = srcu_read_lock(&vm->srcu);
+	m->slot = keel_slot_find(vm, m->gfn);
+	if (!m->slot && is_apic_page(m)) {
+		r = map_apic_page(m);
+	} else if (!m->slot || (m->host.write && (m->slot->flags & KVM_MEM_READONLY))) {
+		r = KEEL_MMU_EMULATE;
+	} else if (READ_ONCE(m->slot->invalid)) {
+		r = KEEL_MMU_RETRY;
+	} else {
+		m->host.hva = m->slot->hva + ((m->gfn - m->slot->base_gfn) << PAGE_SHIFT);
+		m->host.may_write = !(m->slot->flags & KVM_MEM_READONLY) && (m->host.write || !m->slot->dirty);
+		r = map_page(m);
+	}
+	srcu_read_unlock(&vm->srcu, idx);
+	return r;
+}
+
+/**
+ * keel_mmu_fault() - the guest touched a page that the tree does not map, or not so
+ * @vcpu: the vCPU, locked, outside the window
+ * @gpa: guest physical address
+ * @access: KEEL_ACC_*; a guest page table's own access (KEEL_ACC_TABLE) is an access like others
+ *
+ * May sleep, and may wait long for the host's page (a userfaultfd, a slow file).
+ *
+ * Return: KEEL_MMU_RETRY, KEEL_MMU_EMULATE, or -EFAULT (nothing mapped at the slot's host address, or
+ * not so that this access is allowed), -ENOMEM, -EINTR (a signal came first). For a poisoned page the
+ * client gets SIGBUS, as in KVM.
+ */
+int keel_mmu_fault(struct keel_vcpu *vcpu, gpa_t gpa, u32 access)
+{
+	might_sleep();
+	return keel_tdp_fault(vcpu, gpa, access);
+}
+
+/**
+ * keel_mmu_vm_init() - give a new VM its tables
+ * @vm: the VM
+ *
+ * Return: 0 or -ENOMEM
+ */
+int keel_mmu_vm_init(struct keel_vm *vm)
+{
+	spin_lock_init(&vm->mmu.lock);
+	return keel_tdp_vm_init(vm);
+}
+
+/**
+ * keel_mmu_vm_destroy() - free the tables
+ * @vm: the VM: no vCPU is left, and the notifier is unregistered; also after a failed keel_mmu_vm_init()
+ */
+void keel_mmu_vm_destroy(struct keel_vm *vm)
+{
+	keel_tdp_vm_destroy(vm);
+	WARN_ON_ONCE(atomic_long_read(&vm->mmu.nr_tables));
+}
+
+/**
+ * keel_mmu_vcpu_destroy() - free what a vCPU keeps for its faults
+ * @vcpu: the vCPU, before its VM's keel_mmu_vm_destroy()
+ */
+void keel_mmu_vcpu_destroy(struct keel_vcpu *vcpu)
+{
+	struct keel_mmu_vcpu *cache = &vcpu->mmu;
+
+	while (cache->nr_cached)
+		keel_table_free(vcpu->vm, cache->cache[--cache->nr_cached]);
+}
