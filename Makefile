@@ -97,6 +97,13 @@ check: deps-check
 	@scripts/get-kselftest
 	+@MAKE='$(MAKE)' KDIR=$(host_kdir) selftests/testhost/check
 
+# Other people's tests of the ABI: KVM's own.
+kvm-selftests: deps-check
+	@scripts/get-kernel
+	@scripts/get-kselftest --kvm
+	@$(if $(filter kvm,$(value HV)),,{ $(call build_module,$(host_kdir)); } >&2)
+	@selftests/testhost/kvm-selftests
+
 # The emulator against this machine's CPU, what its tests reach, and coverage-guided fuzzing of it.
 
 emulate := $(MAKE) -s -C selftests/host/emulate OUTPUT=$(BUILD)/selftests/host/emulate
@@ -165,6 +172,7 @@ help:
 #:   make run HOST=vmx       VT-x in Bochs instead of AMD-V in QEMU; svm-nrip is AMD-V in Bochs
 #:   make check HOST=svm     the tests on one of the three only: svm, vmx or svm-nrip
 #:   make run HV=kvm, make check HV=kvm     the same on the kernel's own KVM
+#:   make kvm-selftests      KVM's own selftests; HV=keel, kvm or both (Documentation/abi.rst)
 #:   make deps               only installs what is missing for these
 #: The instruction emulator, on this machine (Documentation/emulator.rst):
 #:   make fuzz-diff          against this CPU; COUNT=1000000 SEED=1
@@ -184,5 +192,5 @@ help:
 #:   PREFIX=, DESTDIR=       where to install
 #:   W=, C=, V=              kbuild's
 
-.PHONY: all module userspace run run-command host-build check fuzz-diff cover fuzz-cover deps load unload install \
+.PHONY: all module userspace run run-command host-build check kvm-selftests fuzz-diff cover fuzz-cover deps load unload install \
 	install-dkms clean clean-module distclean help
