@@ -36,6 +36,7 @@ struct options {
 
 struct machine {
 	struct keel_vm *vm;
+	struct keel_pci *pci;
 	struct keel_console *console;
 	struct keel_uart *uart;
 	struct keel_rtc *rtc;
@@ -206,8 +207,15 @@ static int devices_create(struct machine *m)
 		.output = keel_console_output,
 		.ready = keel_console_ready,
 	};
+	struct keel_irq sci = keel_vm_irq(m->vm, KEEL_PM_IRQ);
+	struct keel_irq pci_irq[2] = {
+		keel_vm_irq(m->vm, KEEL_PCI_IRQ_EVEN), keel_vm_irq(m->vm, KEEL_PCI_IRQ_ODD),
+	};
 	int ret;
 
+	ret = keel_pci_create(bus, keel_vm_memory(m->vm), keel_vm_host(m->vm), pci_irq, &m->pci);
+	if (ret)
+		return ret;
 	ret = keel_console_create(STDIN_FILENO, STDOUT_FILENO, console_quit, m, &m->console);
 	if (ret)
 		return ret;
@@ -218,9 +226,9 @@ static int devices_create(struct machine *m)
 	if (!ret)
 		ret = keel_i8042_create(&kbc_irq, &power, &m->kbc);
 	if (!ret)
-		ret = keel_sysports_create(bus, &power, &m->ports);
+		ret = keel_sysports_create(bus, m->pci, &power, &m->ports);
 	if (!ret)
-		ret = keel_pm_create(&power, &m->pm);
+		ret = keel_pm_create(&sci, &power, &m->pm);
 	if (!ret)
 		ret = keel_bus_add(bus, KEEL_PIO, KEEL_PM_PORT, KEEL_PM_PORTS, &keel_pm_ops, m->pm);
 	if (!ret)
@@ -238,6 +246,7 @@ static void machine_destroy(struct machine *m)
 {
 	/* the console first: its threads call the UART */
 	keel_console_destroy(m->console);
+	keel_pci_destroy(m->pci);
 	keel_uart_destroy(m->uart);
 	keel_rtc_destroy(m->rtc);
 	keel_i8042_destroy(m->kbc);

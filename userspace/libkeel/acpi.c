@@ -4,9 +4,10 @@
  * DSDT of a few dozen AML bytes, written one after another into the BIOS area.
  *
  * They describe the machine that mptable.c describes too. The FADT offers what pm.c answers, the
- * PM1 registers, and the chipset's reset register; there is no PM timer, because a guest would poll
+ * PM1 registers with the power button, and the chipset's reset register; there is no PM timer, because a guest would poll
  * it as a clock, at the price of an exit to userspace each time. The DSDT has the power-off state,
- * the processors, COM1, the keyboard controller and the real-time clock.
+ * the processors, COM1, the keyboard controller and the real-time clock, and the PCI bus with its
+ * windows and the interrupts that its devices' pins end at.
  *
  * A table is a stretch of bytes: a header, then put*() calls, then table_end(), which fills in
  * length and checksum. All numbers are little-endian, as on the host.
@@ -15,10 +16,12 @@
 #include <string.h>
 
 #include "boot.h"
+#include "internal.h"
+#include "pci.h"
 
 #define LAPIC_GPA	0xfee00000u
 #define IOAPIC_GPA	0xfec00000u
-#define SCI_IRQ		9
+#define SCI_IRQ		KEEL_PM_IRQ
 
 /* FADT: offset and meaning (ACPI 5.2.9) */
 #define FADT_SIZE	276
@@ -45,8 +48,8 @@
 #define PROFILE_SERVER	4
 /* ISA devices, a keyboard controller, no VGA */
 #define BOOT_ARCH	(1 << 0 | 1 << 1 | 1 << 2)
-/* WBINVD works, C1 works, no fixed buttons, no RTC wake-up, reset register, headless */
-#define FLAGS		(1 << 0 | 1 << 2 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 10 | 1 << 12)
+/* WBINVD works, C1 works, no sleep button, no RTC wake-up, reset register, headless */
+#define FLAGS		(1 << 0 | 1 << 2 | 1 << 5 | 1 << 6 | 1 << 10 | 1 << 12)
 #define NO_C2		0xffff
 #define NO_C3		0xffff
 
@@ -55,6 +58,7 @@ enum { MADT_LAPIC, MADT_IOAPIC, MADT_OVERRIDE, MADT_LAPIC_NMI = 4 };
 #define MADT_PCAT	1		/* a pair of PICs, too */
 #define LAPIC_ENABLED	1
 #define INTI_HIGH_LEVEL	0xd
+#define INTI_LOW_LEVEL	0xf		/* as PCI has it */
 #define ALL_PROCESSORS	0xff
 
 /* AML (ACPI 20.2) */
@@ -255,6 +259,8 @@ static uint32_t madt_write(struct writer *w, unsigned int cpus, unsigned int tim
 	if (timer_pin)
 		madt_override(w, 0, timer_pin, 0);
 	madt_override(w, SCI_IRQ, SCI_IRQ, INTI_HIGH_LEVEL);
+	madt_override(w, KEEL_PCI_IRQ_EVEN, KEEL_PCI_IRQ_EVEN, INTI_LOW_LEVEL);
+	madt_override(w, KEEL_PCI_IRQ_ODD, KEEL_PCI_IRQ_ODD, INTI_LOW_LEVEL);
 	put8(w, MADT_LAPIC_NMI);
 	put8(w, 6);
 	put8(w, ALL_PROCESSORS);
@@ -373,6 +379,98 @@ static void aml_isa_device(struct writer *w, const struct isa_device *dev)
 	aml_close(w, start);
 }
 
+/* Word address space descriptor of a producer: [@min, @min + @size) (ACPI 6.4.3.5.3). */
+static void res_word(struct writer *w, uint8_t type, uint8_t flags, uint16_t min, uint16_t size)
+{
+	put8(w, 0x88);
+	put16(w, 13);
+	put8(w, type);
+	put8(w, 0x0c);			/* minimum and maximum are fixed */
+	put8(w, flags);
+	put16(w, 0);			/* granularity */
+	put16(w, min);
+	put16(w, min + size - 1);
+	put16(w, 0);			/* translation */
+	put16(w, size);
+}
+
+static void res_dword_memory(struct writer *w, uint32_t min, uint32_t size)
+{
+	put8(w, 0x87);
+	put16(w, 23);
+	put8(w, 0);			/* memory */
+	put8(w, 0x0c);
+	put8(w, 1);			/* writable, not cacheable */
+	put32(w, 0);
+	put32(w, min);
+	put32(w, min + size - 1);
+	put32(w, 0);
+	put32(w, size);
+}
+
+#define PCI_RESOURCES	(16 + 8 + 16 + 26 + 2)
+
+/* _CRS of the root bridge: bus 0, the configuration ports (its own), and the two windows. */
+static void aml_pci_resources(struct writer *w)
+{
+	uint32_t start;
+
+	aml_name(w, "_CRS");
+	put8(w, AML_BUFFER);
+	start = aml_open(w);
+	aml_byte(w, PCI_RESOURCES);
+	res_word(w, 2, 0, 0, 1);
+	put8(w, 0x47);
+	put8(w, 1);
+	put16(w, 0xcf8);
+	put16(w, 0xcf8);
+	put8(w, 1);
+	put8(w, 8);
+	res_word(w, 1, 3, KEEL_PCI_IO, KEEL_PCI_IO_SIZE);
+	res_dword_memory(w, KEEL_PCI_MEM, KEEL_PCI_MEM_SIZE);
+	put8(w, 0x79);
+	put8(w, 0);
+	aml_close(w, start);
+}
+
+/* _PRT: pin A of each slot, by GSI, since there is no router to be set (ACPI 6.2.13). */
+static void aml_pci_routing(struct writer *w)
+{
+	uint32_t start, entry;
+
+	aml_name(w, "_PRT");
+	put8(w, AML_PACKAGE);
+	start = aml_open(w);
+	put8(w, PCI_SLOTS);
+	for (unsigned int slot = 0; slot < PCI_SLOTS; slot++) {
+		put8(w, AML_PACKAGE);
+		entry = aml_open(w);
+		put8(w, 4);
+		put8(w, AML_DWORD);
+		put32(w, slot << 16 | 0xffff);
+		put8(w, AML_ZERO);
+		put8(w, AML_ZERO);
+		aml_byte(w, keel_pci_irq(slot));
+		aml_close(w, entry);
+	}
+	aml_close(w, start);
+}
+
+static void aml_pci(struct writer *w)
+{
+	uint32_t start = aml_device(w, "PCI0");
+
+	aml_name(w, "_HID");
+	aml_eisa_id(w, "PNP0A03");
+	aml_name(w, "_UID");
+	put8(w, AML_ZERO);
+	aml_name(w, "_BBN");
+	put8(w, AML_ZERO);
+	aml_pci_resources(w);
+	aml_pci_routing(w);
+	aml_close(w, start);
+}
+
 static void aml_processor(struct writer *w, unsigned int id)
 {
 	const char *digits = "0123456789ABCDEF";
@@ -417,6 +515,7 @@ static uint32_t dsdt_write(struct writer *w, unsigned int cpus)
 	put(w, "\\_SB_", 5);
 	for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)
 		aml_isa_device(w, &devices[i]);
+	aml_pci(w);
 	aml_close(w, scope);
 	/* a scope for each, since all of them may be longer than two bytes can say */
 	for (unsigned int i = 0; i < cpus; i++) {

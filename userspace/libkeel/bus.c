@@ -5,8 +5,7 @@
  * One sorted table for each of the two address spaces. Regions are added before the vCPUs run and
  * never change after, so lookups need no lock; each device serialises its own registers. Only the
  * counts of accesses that nobody claims, kept by address for the statistics, have a lock. Where
- * nobody answers, reads float high, as on an ISA bus: Linux takes that for an absent device, also
- * at the PCI configuration ports 0xcf8 and 0xcfc.
+ * nobody answers, reads float high, as on an ISA bus: Linux takes that for an absent device.
  */
 #include <errno.h>
 #include <pthread.h>

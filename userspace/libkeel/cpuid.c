@@ -95,7 +95,7 @@ static void entry_fix(const struct keel_vm *vm, struct kvm_cpuid_entry2 *e, unsi
 		set_field(&e->ebx, 23, 16, shift < 8 ? 1u << shift : 255);
 		set_bits(&e->edx, LEAF1_EDX_HTT, cpus > 1);
 		set_bits(&e->ecx, LEAF1_ECX_HYPERVISOR, true);
-		set_bits(&e->ecx, LEAF1_ECX_TSC_DEADLINE, vm->irqchip && vm->tsc_deadline);
+		set_bits(&e->ecx, LEAF1_ECX_TSC_DEADLINE, vm->tsc_deadline);
 		break;
 	case 0x4:
 		if (e->eax & 0x1f) {

@@ -37,8 +37,7 @@ struct keel_vm {
 	int sys_fd, vm_fd, end_fd;
 	size_t run_size;
 	unsigned int cpus;
-	bool irqchip;
-	unsigned int timer_pin;
+	struct keel_routes *routes;
 	bool tsc_deadline;
 	struct keel_memory *memory;
 	struct keel_bus *bus;
@@ -63,9 +62,17 @@ int keel_vcpu_start(struct keel_vcpu *vcpu);
 void keel_vcpu_kick(struct keel_vcpu *vcpu);
 const char *keel_exit_name(unsigned int reason);
 
+int keel_routes_create(struct keel_vm *vm, struct keel_routes **out);
+void keel_routes_destroy(struct keel_routes *routes);
+
 int keel_cpuid_set(struct keel_vm *vm, struct keel_vcpu *vcpu);
 
 void *keel_memory_host(const struct keel_memory *mem);
 void keel_bus_stats(struct keel_bus *bus, FILE *to);
+
+uint64_t keel_pci_port_read(struct keel_pci *pci, uint64_t offset, unsigned int size);
+void keel_pci_port_write(struct keel_pci *pci, uint64_t offset, uint64_t value, unsigned int size);
+/* The ISA interrupt that the pin of a slot's device ends at. */
+unsigned int keel_pci_irq(unsigned int slot);
 
 #endif

@@ -131,8 +131,8 @@ unsigned int keel_e820_build(const struct keel_memory *mem, struct boot_e820_ent
 int keel_mptable_write(struct keel_memory *mem, unsigned int cpus, unsigned int timer_pin);
 
 /**
- * keel_acpi_write - the ACPI tables of a machine with the devices that keel_pm_ops, keel_uart_ops,
- *		     keel_i8042_ops and keel_rtc_ops are for, at their usual ports
+ * keel_acpi_write - the ACPI tables of a machine with a PCI bus and the devices that keel_pm_ops,
+ *		     keel_uart_ops, keel_i8042_ops and keel_rtc_ops are for, at their usual ports
  * @rsdp: where the first of them lies
  */
 int keel_acpi_write(struct keel_memory *mem, unsigned int cpus, unsigned int timer_pin,
@@ -187,6 +187,47 @@ static inline void keel_irq_set(const struct keel_irq *irq, bool level)
 		irq->set(irq->controller, irq->line, level);
 }
 
+/*
+ * What the hypervisor does for devices that are moved by eventfds. Not being able to do it ends the
+ * VM; only an ioeventfd may fail, with a negative errno, and then the device sees the accesses itself.
+ */
+struct keel_host {
+	/* signal @fd for writes of @size bytes to port or memory @address, in place of an exit */
+	int (*ioeventfd)(void *opaque, bool io, uint64_t address, unsigned int size, int fd,
+			 bool attach);
+	/* a GSI for messages, or a negative number when there are too many */
+	int (*gsi_alloc)(void *opaque);
+	void (*msi_route)(void *opaque, int gsi, uint64_t address, uint32_t data);
+	/* raise @gsi whenever @fd is signalled */
+	void (*irqfd)(void *opaque, int fd, int gsi, bool attach);
+	void *opaque;
+};
+
+/* PCI -------------------------------------------------------------------------------------- */
+
+/* Where the devices' registers may be: windows of the memory and of the port space. */
+#define KEEL_PCI_MEM		0xc0000000u
+#define KEEL_PCI_MEM_SIZE	0x3ec00000u
+#define KEEL_PCI_IO		0xc000u
+#define KEEL_PCI_IO_SIZE	0x4000u
+
+#define KEEL_PCI_IRQ_EVEN	10	/* of devices in even slots */
+#define KEEL_PCI_IRQ_ODD	11
+
+struct keel_pci;
+/**
+ * keel_pci_create - a PCI bus with nothing but its host bridge; before the vCPUs run
+ * @bus: gets the windows; ports 0xcf8 to 0xcff are keel_sysports_create()'s
+ * @irq: the lines of KEEL_PCI_IRQ_EVEN and KEEL_PCI_IRQ_ODD
+ */
+int keel_pci_create(struct keel_bus *bus, struct keel_memory *memory, const struct keel_host *host,
+		    const struct keel_irq irq[2], struct keel_pci **out);
+/** keel_pci_destroy - with all devices; no vCPU runs any more */
+void keel_pci_destroy(struct keel_pci *pci);
+/** keel_pci_list - a line of text for each device */
+void keel_pci_list(struct keel_pci *pci, void (*line)(void *opaque, const char *text),
+		   void *opaque);
+
 /* Devices ---------------------------------------------------------------------------------- */
 
 struct keel_uart;
@@ -228,10 +269,13 @@ void keel_i8042_destroy(struct keel_i8042 *kbc);
 extern const struct keel_bus_ops keel_i8042_ops;
 #define KEEL_I8042_PORTS	5
 
-/** keel_sysports_create - exit port 0xf4, reset ports 0x92 and 0xcf9, and the silent POST port */
+/**
+ * keel_sysports_create - exit port 0xf4, reset ports 0x92 and 0xcf9, the silent POST port, and the
+ *			  configuration ports of @pci, which may be NULL
+ */
 struct keel_sysports;
-int keel_sysports_create(struct keel_bus *bus, const struct keel_power *power,
-			 struct keel_sysports **out);
+int keel_sysports_create(struct keel_bus *bus, struct keel_pci *pci,
+			 const struct keel_power *power, struct keel_sysports **out);
 void keel_sysports_destroy(struct keel_sysports *ports);
 
 #define KEEL_PORT_EXIT		0xf4
@@ -240,12 +284,17 @@ void keel_sysports_destroy(struct keel_sysports *ports);
 
 /* The ACPI power management registers: PM1 events, then PM1 control. */
 struct keel_pm;
-int keel_pm_create(const struct keel_power *power, struct keel_pm **out);
+/** keel_pm_create - @sci: the line of KEEL_PM_IRQ */
+int keel_pm_create(const struct keel_irq *sci, const struct keel_power *power,
+		   struct keel_pm **out);
+/** keel_pm_button - press the power button; false when the guest does not listen to it */
+bool keel_pm_button(struct keel_pm *pm);
 void keel_pm_destroy(struct keel_pm *pm);
 extern const struct keel_bus_ops keel_pm_ops;
 #define KEEL_PM_PORT		0x600
 #define KEEL_PM_CONTROL		4	/* offset of PM1 control */
 #define KEEL_PM_PORTS		6
+#define KEEL_PM_IRQ		9
 #define KEEL_PM_S5		5	/* the sleep type that powers off */
 
 /* Console ---------------------------------------------------------------------------------- */
@@ -289,6 +338,7 @@ void keel_vm_destroy(struct keel_vm *vm);
 struct keel_memory *keel_vm_memory(struct keel_vm *vm);
 struct keel_bus *keel_vm_bus(struct keel_vm *vm);
 struct keel_irq keel_vm_irq(struct keel_vm *vm, unsigned int gsi);
+const struct keel_host *keel_vm_host(struct keel_vm *vm);
 /** keel_vm_timer_pin - pin of the I/O APIC that the PIT's interrupt arrives at */
 unsigned int keel_vm_timer_pin(const struct keel_vm *vm);
 

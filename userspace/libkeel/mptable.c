@@ -4,13 +4,16 @@
  * without ACPI of its CPUs, its ISA bus, the I/O APIC and how the interrupts are wired.
  *
  * ISA interrupt n is pin n of the I/O APIC, except that the timer (0) has the pin that the VM's
- * routing gives it, on PCs 2, and that the PIC cascade (2) is wired nowhere. LINT0 of every local
+ * routing gives it, on PCs 2, and that the PIC cascade (2) is wired nowhere. PCI devices' pins end at
+ * two of them. LINT0 of every local
  * APIC is the PIC's output, LINT1 is NMI.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "boot.h"
+#include "internal.h"
+#include "pci.h"
 
 #define LAPIC_GPA	0xfee00000u
 #define IOAPIC_GPA	0xfec00000u
@@ -18,6 +21,9 @@
 #define IOAPIC_VERSION	0x11
 #define ISA_IRQS	16
 #define ALL_APICS	0xff
+#define BUS_ISA		0
+#define BUS_PCI		1
+#define LOW_LEVEL	0xf
 
 enum { ENTRY_CPU, ENTRY_BUS, ENTRY_IOAPIC, ENTRY_IRQ, ENTRY_LOCAL };
 enum { INT_VECTORED, INT_NMI, INT_SMI, INT_EXTINT };
@@ -109,6 +115,12 @@ static void put_interrupts(struct writer *w, uint8_t ioapic, unsigned int timer_
 		if (irq != 2)
 			put(w, &e, sizeof(e));
 	}
+	/* pin A of each PCI slot but the host bridge's */
+	for (unsigned int slot = 1; slot < PCI_SLOTS; slot++)
+		put(w, &(struct mp_int){
+			.type = ENTRY_IRQ, .kind = INT_VECTORED, .flags = LOW_LEVEL, .bus = BUS_PCI,
+			.irq = slot << 2, .apic = ioapic, .pin = keel_pci_irq(slot),
+		}, sizeof(struct mp_int));
 	put(w, &(struct mp_int){ .type = ENTRY_LOCAL, .kind = INT_EXTINT, .apic = ALL_APICS,
 				 .pin = 0 }, sizeof(struct mp_int));
 	put(w, &(struct mp_int){ .type = ENTRY_LOCAL, .kind = INT_NMI, .apic = ALL_APICS,
@@ -134,7 +146,10 @@ int keel_mptable_write(struct keel_memory *mem, unsigned int cpus, unsigned int 
 	header->lapic = LAPIC_GPA;
 
 	put_cpus(&w, cpus);
-	put(&w, &(struct mp_bus){ .type = ENTRY_BUS, .name = "ISA   " }, sizeof(struct mp_bus));
+	put(&w, &(struct mp_bus){ .type = ENTRY_BUS, .id = BUS_ISA, .name = "ISA   " },
+	    sizeof(struct mp_bus));
+	put(&w, &(struct mp_bus){ .type = ENTRY_BUS, .id = BUS_PCI, .name = "PCI   " },
+	    sizeof(struct mp_bus));
 	put(&w, &(struct mp_ioapic){ .type = ENTRY_IOAPIC, .id = cpus, .version = IOAPIC_VERSION,
 				     .flags = 1, .gpa = IOAPIC_GPA }, sizeof(struct mp_ioapic));
 	put_interrupts(&w, cpus, timer_pin);

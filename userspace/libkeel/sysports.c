@@ -3,8 +3,8 @@
  * The single-byte system ports of a PC, each a few lines, and the exit port.
  *
  * 0x80 is where the BIOS shows progress and where Linux writes to pass a microsecond. 0x92 has
- * "fast A20" and a reset bit, 0xcf9 the chipset's reset register (only byte accesses mean it: a
- * 4-byte access at 0xcf8 is PCI configuration, which nobody answers). 0xf4 is the exit port: a byte
+ * "fast A20" and a reset bit, 0xcf9 the chipset's reset register (only byte accesses mean it: all
+ * others from 0xcf8 on are PCI configuration, for pci.c). 0xf4 is the exit port: a byte
  * written there ends `keel run` with that byte as its exit status, so that a guest can report how
  * its work went without any device driver. Accesses wider than a byte are no exit request.
  *
@@ -14,7 +14,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "libkeel.h"
+#include "internal.h"
 
 #define PORT_POST	0x80
 #define PORT_A20	0x92
@@ -27,6 +27,7 @@
 #define RESET_CPU	0x04	/* the rising edge resets */
 
 struct keel_sysports {
+	struct keel_pci *pci;
 	struct keel_power power;
 	atomic_uchar a20, reset;
 };
@@ -81,6 +82,8 @@ static uint64_t reset_read(void *dev, uint64_t offset, unsigned int size)
 
 	if (size == 1 && offset == PORT_RESET - PORT_PCI)
 		return ports->reset;
+	if (ports->pci)
+		return keel_pci_port_read(ports->pci, offset, size);
 	return floating_read(dev, offset, size);
 }
 
@@ -89,8 +92,11 @@ static void reset_write(void *dev, uint64_t offset, uint64_t value, unsigned int
 	struct keel_sysports *ports = dev;
 	uint8_t old;
 
-	if (size != 1 || offset != PORT_RESET - PORT_PCI)
+	if (size != 1 || offset != PORT_RESET - PORT_PCI) {
+		if (ports->pci)
+			keel_pci_port_write(ports->pci, offset, value, size);
 		return;
+	}
 	old = atomic_exchange(&ports->reset, value & (RESET_SYSTEM | RESET_CPU));
 	if (value & RESET_CPU && !(old & RESET_CPU))
 		ports->power.reset(ports->power.opaque, "port 0xcf9");
@@ -113,14 +119,15 @@ static const struct keel_bus_ops exit_ops = {
 	.name = "exit", .width = 4, .read = floating_read, .write = exit_write,
 };
 
-int keel_sysports_create(struct keel_bus *bus, const struct keel_power *power,
-			 struct keel_sysports **out)
+int keel_sysports_create(struct keel_bus *bus, struct keel_pci *pci,
+			 const struct keel_power *power, struct keel_sysports **out)
 {
 	struct keel_sysports *ports = calloc(1, sizeof(*ports));
 	int ret;
 
 	if (!ports)
 		return keel_fail(ENOMEM, "out of memory");
+	ports->pci = pci;
 	ports->power = *power;
 	ports->a20 = A20_ENABLED;
 	ret = keel_bus_add(bus, KEEL_PIO, PORT_POST, 1, &post_ops, ports);

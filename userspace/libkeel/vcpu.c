@@ -103,7 +103,7 @@ int keel_vcpu_create(struct keel_vm *vm, unsigned int id, struct keel_vcpu *vcpu
 				 strerror(err));
 	}
 	err = keel_cpuid_set(vm, vcpu);
-	if (!err && vm->irqchip)
+	if (!err)
 		err = lapic_init(vcpu);
 	return err;
 }

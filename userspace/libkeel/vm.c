@@ -22,11 +22,6 @@
 #include "boot.h"
 #include "internal.h"
 
-#define PIC_PINS	16
-#define IOAPIC_PINS	24
-#define CASCADE_IRQ	2
-#define TIMER_PIN	2
-
 static bool is_kvm(const char *device)
 {
 	return !strcmp(device, "/dev/kvm");
@@ -77,6 +72,10 @@ static int extensions_check(struct keel_vm *vm)
 		{ KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY" },
 		{ KVM_CAP_EXT_CPUID, "KVM_CAP_EXT_CPUID" },
 		{ KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT" },
+		{ KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP" },
+		{ KVM_CAP_IRQ_ROUTING, "KVM_CAP_IRQ_ROUTING" },
+		{ KVM_CAP_IRQFD, "KVM_CAP_IRQFD" },
+		{ KVM_CAP_IOEVENTFD, "KVM_CAP_IOEVENTFD" },
 	};
 	int max = extension(vm, KVM_CAP_MAX_VCPUS), size;
 
@@ -133,44 +132,6 @@ static int vm_ioctl(struct keel_vm *vm, unsigned long request, void *arg, const 
 	return keel_fail(err, "%s: %s failed: %s", vm->device, name, strerror(err));
 }
 
-/*
- * By default KVM takes an interrupt's number for its pin on the PIC and on the I/O APIC alike. On a
- * PC the timer has pin 2 of the I/O APIC, and the PIC cascade has none: guests rely on the former.
- */
-static int routing_set(struct keel_vm *vm)
-{
-	struct kvm_irq_routing *table;
-	unsigned int n = 0;
-	int ret;
-
-	if (!extension(vm, KVM_CAP_IRQ_ROUTING))
-		return 0;
-	table = calloc(1, sizeof(*table) + (PIC_PINS + IOAPIC_PINS) * sizeof(table->entries[0]));
-	if (!table)
-		return keel_fail(ENOMEM, "out of memory");
-	for (unsigned int gsi = 0; gsi < IOAPIC_PINS; gsi++) {
-		if (gsi < PIC_PINS)
-			table->entries[n++] = (struct kvm_irq_routing_entry) {
-				.gsi = gsi, .type = KVM_IRQ_ROUTING_IRQCHIP,
-				.u.irqchip.irqchip = gsi < PIC_PINS / 2 ? KVM_IRQCHIP_PIC_MASTER :
-									  KVM_IRQCHIP_PIC_SLAVE,
-				.u.irqchip.pin = gsi % (PIC_PINS / 2),
-			};
-		if (gsi != CASCADE_IRQ)
-			table->entries[n++] = (struct kvm_irq_routing_entry) {
-				.gsi = gsi, .type = KVM_IRQ_ROUTING_IRQCHIP,
-				.u.irqchip.irqchip = KVM_IRQCHIP_IOAPIC,
-				.u.irqchip.pin = gsi ? gsi : TIMER_PIN,
-			};
-	}
-	table->nr = n;
-	ret = vm_ioctl(vm, KVM_SET_GSI_ROUTING, table, "KVM_SET_GSI_ROUTING");
-	free(table);
-	if (!ret)
-		vm->timer_pin = TIMER_PIN;
-	return ret;
-}
-
 static int platform_create(struct keel_vm *vm)
 {
 	uint64_t identity = BOOT_KVM_IDENTITY_MAP;
@@ -183,13 +144,10 @@ static int platform_create(struct keel_vm *vm)
 	if (!ret && extension(vm, KVM_CAP_SET_TSS_ADDR))
 		ret = vm_ioctl(vm, KVM_SET_TSS_ADDR, (void *)(uintptr_t)BOOT_KVM_TSS,
 			       "KVM_SET_TSS_ADDR");
-	if (ret || !extension(vm, KVM_CAP_IRQCHIP))
-		return ret;
-	ret = vm_ioctl(vm, KVM_CREATE_IRQCHIP, NULL, "KVM_CREATE_IRQCHIP");
-	if (ret)
-		return ret;
-	vm->irqchip = true;
-	ret = routing_set(vm);
+	if (!ret)
+		ret = vm_ioctl(vm, KVM_CREATE_IRQCHIP, NULL, "KVM_CREATE_IRQCHIP");
+	if (!ret)
+		ret = keel_routes_create(vm, &vm->routes);
 	if (!ret && extension(vm, KVM_CAP_PIT2))
 		ret = vm_ioctl(vm, KVM_CREATE_PIT2, &pit, "KVM_CREATE_PIT2");
 	return ret;
@@ -287,6 +245,7 @@ void keel_vm_destroy(struct keel_vm *vm)
 		keel_vcpu_destroy(&vm->vcpu[i]);
 	free(vm->vcpu);
 	keel_bus_destroy(vm->bus);
+	keel_routes_destroy(vm->routes);
 	if (vm->vm_fd >= 0)
 		close(vm->vm_fd);
 	if (vm->sys_fd >= 0)
@@ -322,14 +281,7 @@ static void gsi_set(void *controller, unsigned int gsi, bool level)
 
 struct keel_irq keel_vm_irq(struct keel_vm *vm, unsigned int gsi)
 {
-	if (!vm->irqchip)
-		return (struct keel_irq) { 0 };
 	return (struct keel_irq) { .set = gsi_set, .controller = vm, .line = gsi };
-}
-
-unsigned int keel_vm_timer_pin(const struct keel_vm *vm)
-{
-	return vm->timer_pin;
 }
 
 /* Running and ending ----------------------------------------------------------------------- */

@@ -142,9 +142,10 @@ static void madt_of(unsigned int cpus, unsigned int timer_pin)
 			if (e[3] == 0) {
 				CHECK_EQ(number(e + 4, 4), timer_pin);
 			} else {
-				CHECK_EQ(e[3], 9);
-				CHECK_EQ(number(e + 4, 4), 9);
-				CHECK_EQ(number(e + 8, 2), 0xd);
+				/* the SCI, and what PCI's pins end at */
+				CHECK(e[3] >= 9 && e[3] <= 11);
+				CHECK_EQ(number(e + 4, 4), e[3]);
+				CHECK_EQ(number(e + 8, 2), e[3] == 9 ? 0xd : 0xf);
 			}
 			overrides++;
 			break;
@@ -159,7 +160,7 @@ static void madt_of(unsigned int cpus, unsigned int timer_pin)
 	}
 	CHECK_EQ(lapics, cpus);
 	CHECK_EQ(ioapics, 1);
-	CHECK_EQ(overrides, timer_pin ? 2 : 1);
+	CHECK_EQ(overrides, timer_pin ? 4 : 3);
 	CHECK_EQ(nmis, 1);
 	keel_memory_destroy(mem);
 }
@@ -175,6 +176,7 @@ static void madt(void)
 /* What the AML reader saw. */
 struct aml {
 	unsigned int devices, processors, scopes, next_uid;
+	unsigned int routed;		/* PCI slots with an interrupt */
 	bool s5, bad;
 };
 
@@ -219,6 +221,28 @@ static const uint8_t *aml_data(const uint8_t *p, const uint8_t *end, struct aml 
 	}
 }
 
+/* A package of a package for each slot: address, pin, source, GSI. */
+static void prt_read(const uint8_t *p, struct aml *a)
+{
+	unsigned int bytes;
+	const uint8_t *e;
+
+	aml_length(p + 1, &bytes);
+	e = p + 2 + bytes;
+	for (unsigned int slot = 0; slot < p[1 + bytes]; slot++) {
+		uint32_t length = aml_length(e + 1, &bytes);
+		const uint8_t *in_it = e + 1 + bytes;
+
+		if (*e != 0x12 || in_it[0] != 4 || in_it[1] != 0x0c ||
+		    number(in_it + 2, 4) != (slot << 16 | 0xffff) || in_it[6] || in_it[7] ||
+		    in_it[8] != 0x0a || in_it[9] != 10 + slot % 2)
+			a->bad = true;
+		else
+			a->routed++;
+		e += 1 + length;
+	}
+}
+
 static void aml_read(const uint8_t *p, const uint8_t *end, struct aml *a)
 {
 	unsigned int bytes;
@@ -226,12 +250,14 @@ static void aml_read(const uint8_t *p, const uint8_t *end, struct aml *a)
 
 	while (p < end && !a->bad) {
 		if (*p == 0x08) {
-			if (!memcmp(p + 1, "_UID", 4) && p[6] != a->next_uid++)
+			if (!memcmp(p + 1, "_UID\x0a", 5) && p[6] != a->next_uid++)
 				a->bad = true;
 			if (!memcmp(p + 5, "\x0d" "ACPI0007", 10))
 				a->processors++;
 			if (!memcmp(p + 1, "_S5_", 4))
 				a->s5 = p[5] == 0x12 && p[9] == 0x0a && p[10] == KEEL_PM_S5;
+			if (!memcmp(p + 1, "_PRT", 4))
+				prt_read(p + 5, a);
 			p = aml_data(p + 5, end, a);
 		} else if (*p == 0x10 || (*p == 0x5b && p[1] == 0x82)) {
 			unsigned int op = *p == 0x10 ? 1 : 2;
@@ -267,7 +293,8 @@ static void dsdt(void)
 		CHECK(!a.bad);
 		CHECK(a.s5);
 		CHECK_EQ(a.processors, counts[i]);
-		CHECK_EQ(a.devices, counts[i] + 3);
+		CHECK_EQ(a.devices, counts[i] + 4);
+		CHECK_EQ(a.routed, 32);
 		keel_memory_destroy(mem);
 	}
 }
@@ -329,12 +356,22 @@ static void out(unsigned int offset, uint64_t value, unsigned int size)
 	keel_bus_access(bus, KEEL_PIO, KEEL_PM_PORT + offset, &value, size, true);
 }
 
+static bool sci_level;
+
+static void sci_set(void *controller, unsigned int line, bool level)
+{
+	(void)controller;
+	CHECK_EQ(line, 9);
+	sci_level = level;
+}
+
 static void pm_registers(void)
 {
 	struct keel_power power = { .off = off };
+	struct keel_irq sci = { .set = sci_set, .line = 9 };
 	struct keel_pm *pm = NULL;
 
-	if (keel_pm_create(&power, &pm) || keel_bus_create(&bus) ||
+	if (keel_pm_create(&sci, &power, &pm) || keel_bus_create(&bus) ||
 	    keel_bus_add(bus, KEEL_PIO, KEEL_PM_PORT, KEEL_PM_PORTS, &keel_pm_ops, pm))
 		exit(1);
 	offs = 0;
@@ -367,6 +404,22 @@ static void pm_registers(void)
 	CHECK_EQ(offs, 2);
 	out(4, 0xff, 1);
 	CHECK_EQ(offs, 2);
+	/* the button: heard only while it is enabled, and until its status is cleared */
+	out(2, 0, 2);
+	CHECK(!keel_pm_button(pm));
+	CHECK(!sci_level);
+	CHECK_EQ(in(0, 2), 0x100);
+	out(2, 0x100, 2);
+	CHECK(sci_level);
+	out(0, 0x100, 2);
+	CHECK(!sci_level);
+	CHECK_EQ(in(0, 2), 0);
+	CHECK(keel_pm_button(pm));
+	CHECK(sci_level);
+	out(0, 0xfeff, 2);
+	CHECK(sci_level);
+	out(1, 1, 1);
+	CHECK(!sci_level);
 	keel_bus_destroy(bus);
 	keel_pm_destroy(pm);
 }

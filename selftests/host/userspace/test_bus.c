@@ -144,7 +144,7 @@ static void system_ports(void)
 	struct keel_sysports *ports;
 
 	resets = exits = 0;
-	CHECK_EQ(keel_sysports_create(bus, &power, &ports), 0);
+	CHECK_EQ(keel_sysports_create(bus, NULL, &power, &ports), 0);
 	bus_write(bus, 0x80, 0x55, 1);
 	bus_write(bus, 0xf4, 0x1234, 2);
 	bus_write(bus, 0xf5, 1, 1);

@@ -166,7 +166,7 @@ static void mptable_for(struct keel_memory *mem, unsigned int cpus, unsigned int
 		}
 		if (e[0] == 2)
 			CHECK_EQ(e[1], cpus);
-		if (e[0] == 3 && e[5] == 0)
+		if (e[0] == 3 && e[4] == 0 && e[5] == 0)
 			timer_pin = e[7];
 		seen[e[0]]++;
 		e += e[0] == 0 ? 20 : 8;
@@ -174,9 +174,9 @@ static void mptable_for(struct keel_memory *mem, unsigned int cpus, unsigned int
 	CHECK_EQ(e - table, length);
 	CHECK_EQ(seen[0], cpus);
 	CHECK_EQ(boot_cpus, 1);
-	CHECK_EQ(seen[1], 1);
+	CHECK_EQ(seen[1], 2);			/* ISA and PCI */
 	CHECK_EQ(seen[2], 1);
-	CHECK_EQ(seen[3], 15);
+	CHECK_EQ(seen[3], 15 + 31);		/* ISA interrupts, pins of PCI slots */
 	CHECK_EQ(seen[4], 2);
 	CHECK_EQ(timer_pin, pin);
 }
