@@ -18,7 +18,8 @@ export KEEL_MODARGS := $(value MODARGS)
 export KEEL_TEST := $(value TEST)
 export KEEL_HV := $(value HV)
 export KEEL_HOST := $(value HOST)
-unexport CMD RUN_ARGS MODARGS TEST HV HOST
+export KEEL_KREL := $(value KREL)
+unexport CMD RUN_ARGS MODARGS TEST HV HOST KREL
 export DEPS
 handed_on := $(strip $(foreach name,V W C CC LD LLVM CFLAGS LDFLAGS, \
 	$(if $(filter command,$(origin $(name))),$(name)='$($(name))')))
@@ -170,6 +171,7 @@ help:
 #:   make run CMD='...'      runs the shell command there; its output and exit status are make's
 #:   make check              all tests; TEST='glob' picks some by name
 #:   make run HOST=vmx       VT-x in Bochs instead of AMD-V in QEMU; svm-nrip is AMD-V in Bochs
+#:   make check KREL=6.12    the smoke tests on another kernel series (6.12, 7.2); all: everything on all
 #:   make check HOST=svm     the tests on one of the three only: svm, vmx or svm-nrip
 #:   make run HV=kvm, make check HV=kvm     the same on the kernel's own KVM
 #:   make kvm-selftests      KVM's own selftests; HV=keel, kvm or both (Documentation/abi.rst)

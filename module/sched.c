@@ -387,9 +387,11 @@ u64 keel_disable_exits_supported(void)
  */
 int keel_disable_exits(struct keel_vm *vm, u64 exits)
 {
+	const u64 known = KVM_X86_DISABLE_EXITS_MWAIT | KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_PAUSE |
+			  KVM_X86_DISABLE_EXITS_CSTATE;
 	int r = 0;
 
-	if (exits & ~(u64)KVM_X86_DISABLE_VALID_EXITS)
+	if (exits & ~known)
 		return -EINVAL;
 	mutex_lock(&vm->lock);
 	if (vm->nr_created)
