@@ -181,7 +181,7 @@ static int op_write(struct keel_emu *emu, u64 la, const void *buf, unsigned int 
 	if (r)
 		return r;
 	if (is_ram(to_vcpu(emu), gpa, true)) {
-		to_emul(emu)->err = keel_guest_write(to_vcpu(emu)->vm, gpa, buf, len);
+		to_emul(emu)->err = keel_guest_write(to_vcpu(emu), gpa, buf, len);
 		return to_emul(emu)->err ? KEEL_EMU_UNHANDLEABLE : KEEL_EMU_OK;
 	}
 	return device_access(emu, gpa, (void *)buf, len, true);
@@ -196,10 +196,10 @@ static int op_cmpxchg(struct keel_emu *emu, u64 la, void *old, const void *new, 
 		return r;
 	if (!is_ram(to_vcpu(emu), gpa, true))
 		return device_access(emu, gpa, (void *)new, len, true);
-	r = keel_guest_cmpxchg(to_vcpu(emu)->vm, gpa, old, new, len);
+	r = keel_guest_cmpxchg(to_vcpu(emu), gpa, old, new, len);
 	/* A split lock that would trap in the host: as across two pages, a write is the best there is. */
 	if (r == -EINVAL)
-		r = keel_guest_write(to_vcpu(emu)->vm, gpa, new, len);
+		r = keel_guest_write(to_vcpu(emu), gpa, new, len);
 	if (r < 0) {
 		to_emul(emu)->err = r == -EFAULT ? r : 0;
 		return KEEL_EMU_UNHANDLEABLE;

@@ -300,7 +300,7 @@ int keel_exit_ud(struct keel_vcpu *vcpu)
 	if (keel_gva_fetch(vcpu, linear, bytes, 3, &fault, false) == 3 && memcmp(bytes, native, 3) &&
 	    (!memcmp(bytes, vmcall, 3) || !memcmp(bytes, vmmcall, 3)) && (linear & ~PAGE_MASK) <= PAGE_SIZE - 3 &&
 	    !keel_gva_to_gpa(vcpu, linear, KEEL_ACC_EXEC, &gpa, &fault, false) &&
-	    !keel_guest_write(vcpu->vm, gpa, native, 3))
+	    !keel_guest_write(vcpu, gpa, native, 3))
 		return KEEL_RESUME;
 	keel_inject_exception(vcpu, X86_TRAP_UD);
 	return KEEL_RESUME;

@@ -202,6 +202,7 @@ enum keel_req {
 	KEEL_REQ_APIC_PAGE,	/* vm->apic_page is to be unmapped */
 	KEEL_REQ_INIT_SIPI,	/* keel_lapic_accept_events(), which clears it, has work */
 	KEEL_REQ_STEAL,		/* write the guest's steal time */
+	KEEL_REQ_RING_FULL,	/* the client is to empty the dirty ring */
 };
 
 /* An IN or OUT that the client completes; strings are emul.c's. */
@@ -332,6 +333,7 @@ struct keel_vcpu {
 	bool virt_apic_page;		/* the vendor's: accesses to vm->apic_page are the local APIC's */
 	u64 cr8;			/* only without an in-kernel local APIC */
 	struct keel_mmu_vcpu mmu;
+	struct keel_dirty_ring dirty_ring;
 	struct keel_pv pv;
 	struct keel_sched sched;
 	struct keel_vcpu_stats stats;
@@ -368,6 +370,8 @@ struct keel_vm {
 	raw_spinlock_t tsc_lock;
 	u64 last_tsc_write, last_tsc_nsec, last_tsc_offset;	/* tsc_lock: matched TSC writes */
 	const char *dead;		/* first reason given to keel_vm_kill(), NULL: alive */
+	u32 dirty_ring_bytes;		/* of each vCPU's ring, 0: bitmaps; set before the first vCPU */
+	u64 dirty_log_options;		/* KVM_DIRTY_LOG_*: KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 */
 	u64 disabled_exits;		/* KVM_CAP_X86_DISABLE_EXITS; set before the first vCPU */
 	s64 halt_poll_ns;		/* KVM_CAP_HALT_POLL; -1: the module's parameter */
 	int last_boosted;		/* index of the vCPU that was last yielded to */

@@ -228,13 +228,13 @@ void keel_clock_update(struct keel_vcpu *vcpu)
 	memset(info.pad, 0, sizeof(info.pad));
 	info.pad0 = 0;
 	info.version |= 1;	/* a hostile or fresh page may hold either */
-	if (keel_guest_write(vcpu->vm, gpa, &info.version, sizeof(info.version)))
+	if (keel_guest_write(vcpu, gpa, &info.version, sizeof(info.version)))
 		return;
 	clock_scale(keel_get_tsc_khz(vcpu), &info.tsc_shift, &info.tsc_to_system_mul);
 	clock_point(vcpu, &info);
-	keel_guest_write(vcpu->vm, gpa, &info, sizeof(info));
+	keel_guest_write(vcpu, gpa, &info, sizeof(info));
 	info.version++;
-	keel_guest_write(vcpu->vm, gpa, &info.version, sizeof(info.version));
+	keel_guest_write(vcpu, gpa, &info.version, sizeof(info.version));
 }
 
 /**
@@ -299,14 +299,14 @@ void keel_clock_write_wall(struct keel_vcpu *vcpu)
 	if (!gpa || keel_guest_read(vm, gpa, &wall.version, sizeof(wall.version)))
 		return;
 	wall.version |= 1;
-	if (keel_guest_write(vm, gpa, &wall.version, sizeof(wall.version)))
+	if (keel_guest_write(vcpu, gpa, &wall.version, sizeof(wall.version)))
 		return;
 	ns = ktime_get_real_ns() - keel_clock_ns(vm);
 	wall.sec = div_u64_rem(ns, NSEC_PER_SEC, &rem);
 	wall.nsec = rem;
-	keel_guest_write(vm, gpa, &wall, sizeof(wall));
+	keel_guest_write(vcpu, gpa, &wall, sizeof(wall));
 	wall.version++;
-	keel_guest_write(vm, gpa, &wall.version, sizeof(wall.version));
+	keel_guest_write(vcpu, gpa, &wall.version, sizeof(wall.version));
 }
 
 /**

@@ -221,6 +221,11 @@ int keel_check_extension(struct keel_vm *vm, long cap)
 		return KEEL_MAX_VCPUS;
 	case KVM_CAP_MAX_VCPU_ID:
 		return KEEL_MAX_VCPU_ID;
+	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
+		return KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET;
+	case KVM_CAP_DIRTY_LOG_RING:
+	case KVM_CAP_DIRTY_LOG_RING_ACQ_REL:
+		return KEEL_DIRTY_RING_MAX * sizeof(struct kvm_dirty_gfn);
 	case KVM_CAP_NR_MEMSLOTS:
 		return KEEL_MAX_SLOTS;
 	case KVM_CAP_XSAVE2:

@@ -152,7 +152,7 @@ void keel_pv_eoi_arm(struct keel_vcpu *vcpu)
 	pv->eoi_wanted = false;
 	if (!(pv->eoi_msr & KVM_MSR_ENABLED) || !keel_lapic_eoi_is_quiet(vcpu))
 		return;
-	pv->eoi_armed = !keel_guest_write_atomic(vcpu->vm, pv->eoi_msr & ~(u64)KVM_MSR_ENABLED, &enabled, 1);
+	pv->eoi_armed = !keel_guest_write_atomic(vcpu, pv->eoi_msr & ~(u64)KVM_MSR_ENABLED, &enabled, 1);
 }
 
 /**
@@ -175,9 +175,9 @@ int keel_pv_eoi_sync(struct keel_vcpu *vcpu)
 		err = keel_guest_read(vcpu->vm, gpa, &flag, 1);
 	if (!err && (flag & KVM_PV_EOI_ENABLED)) {
 		if (vcpu->in_window)
-			err = keel_guest_write_atomic(vcpu->vm, gpa, &disabled, 1);
+			err = keel_guest_write_atomic(vcpu, gpa, &disabled, 1);
 		else
-			err = keel_guest_write(vcpu->vm, gpa, &disabled, 1);
+			err = keel_guest_write(vcpu, gpa, &disabled, 1);
 	}
 	if (err && vcpu->in_window)
 		return -EAGAIN;
@@ -231,7 +231,7 @@ void keel_steal_preempted(struct keel_vcpu *vcpu)
 	if (!(pv->steal_msr & KVM_MSR_ENABLED) || !pv->at_boundary || pv->steal_preempted ||
 	    current->mm != vcpu->vm->mm)
 		return;
-	pv->steal_preempted = !keel_guest_write_atomic(vcpu->vm, STEAL_FIELD(gpa, preempted), &preempted, 1);
+	pv->steal_preempted = !keel_guest_write_atomic(vcpu, STEAL_FIELD(gpa, preempted), &preempted, 1);
 }
 
 /**
@@ -251,7 +251,7 @@ void keel_steal_update(struct keel_vcpu *vcpu)
 
 	if (!(pv->steal_msr & KVM_MSR_ENABLED))
 		return;
-	if (keel_guest_swap_byte(vm, STEAL_FIELD(gpa, preempted), &preempted)) {
+	if (keel_guest_swap_byte(vcpu, STEAL_FIELD(gpa, preempted), &preempted)) {
 		keel_ops->vcpu_update(vcpu, KEEL_UPDATE_TLB);	/* what was asked for cannot be seen */
 		return;
 	}
@@ -268,13 +268,13 @@ void keel_steal_update(struct keel_vcpu *vcpu)
 	pv->steal_seen = delay;
 
 	version |= 1;	/* a fresh page may hold either */
-	if (keel_guest_write(vm, STEAL_FIELD(gpa, version), &version, sizeof(version)))
+	if (keel_guest_write(vcpu, STEAL_FIELD(gpa, version), &version, sizeof(version)))
 		return;
 	smp_wmb();	/* the guest sees the odd version before the time changes */
-	keel_guest_write(vm, STEAL_FIELD(gpa, steal), &steal, sizeof(steal));
+	keel_guest_write(vcpu, STEAL_FIELD(gpa, steal), &steal, sizeof(steal));
 	smp_wmb();	/* and the even one after */
 	version++;
-	keel_guest_write(vm, STEAL_FIELD(gpa, version), &version, sizeof(version));
+	keel_guest_write(vcpu, STEAL_FIELD(gpa, version), &version, sizeof(version));
 }
 
 /*
@@ -304,7 +304,7 @@ static long clock_pairing(struct keel_vcpu *vcpu, gpa_t gpa, u64 type)
 		pairing.nsec = ts.tv_nsec;
 		pairing.tsc = before + best / 2;
 	}
-	return keel_guest_write(vcpu->vm, gpa, &pairing, sizeof(pairing)) ? -KVM_EFAULT : 0;
+	return keel_guest_write(vcpu, gpa, &pairing, sizeof(pairing)) ? -KVM_EFAULT : 0;
 }
 
 /* KVM_HC_SEND_IPI: a fixed interrupt or NMI to many at once, by a bitmap of APIC ids from @min on. */

@@ -121,6 +121,12 @@ static int serve_requests(struct keel_vcpu *vcpu)
 	if (keel_check_request(KEEL_REQ_TLB_FLUSH, vcpu))
 		keel_ops->vcpu_update(vcpu, KEEL_UPDATE_TLB);
 	clear_bit(KEEL_REQ_UNHALT, &vcpu->requests);
+	if (keel_check_request(KEEL_REQ_RING_FULL, vcpu)) {
+		int r = keel_dirty_ring_serve(vcpu);
+
+		if (r <= 0)
+			return r;
+	}
 	if (keel_check_request(KEEL_REQ_EOI_EXIT, vcpu)) {
 		vcpu->run->exit_reason = KVM_EXIT_IOAPIC_EOI;
 		vcpu->run->eoi.vector = vcpu->eoi_vector;

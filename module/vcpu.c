@@ -2,8 +2,8 @@
 /*
  * The vCPU: its file descriptor, the pages it shares with the client, its creation and reset.
  *
- * One thread at a time drives a vCPU (vcpu->mutex). Its fd keeps the VM. The run page and the PIO data
- * page are the client's to write at any time: nothing read from them is trusted twice.
+ * One thread at a time drives a vCPU (vcpu->mutex). Its fd keeps the VM. The run page, the PIO data page and
+ * the dirty ring are the client's to write at any time: nothing read from them is trusted twice.
  */
 #include <linux/anon_inodes.h>
 #include <linux/fs.h>
@@ -72,6 +72,7 @@ void keel_vcpu_reset(struct keel_vcpu *vcpu, bool init)
 static void vcpu_free(struct keel_vcpu *vcpu)
 {
 	keel_mmu_vcpu_destroy(vcpu);
+	keel_dirty_ring_destroy(vcpu);
 	if (vcpu->apic)
 		keel_lapic_destroy(vcpu);
 	keel_emul_destroy(vcpu);
@@ -118,6 +119,8 @@ static struct keel_vcpu *vcpu_create(struct keel_vm *vm, u32 id)
 		r = keel_fpu_create(vcpu);
 	if (!r)
 		r = keel_emul_create(vcpu);
+	if (!r)
+		r = keel_dirty_ring_create(vcpu);
 	if (!r && vm->irqchip.mode != KEEL_IRQCHIP_NONE)
 		r = keel_lapic_create(vcpu);
 	if (r)
@@ -272,9 +275,11 @@ static vm_fault_t vcpu_fault(struct vm_fault *vmf)
 		addr = vcpu->vm->coalesced.ring;
 		break;
 	default:
-		return VM_FAULT_SIGBUS;
+		addr = NULL;
 	}
-	vmf->page = virt_to_page(addr);
+	vmf->page = addr ? virt_to_page(addr) : keel_dirty_ring_page(vcpu, vmf->pgoff);
+	if (!vmf->page)
+		return VM_FAULT_SIGBUS;
 	get_page(vmf->page);
 	return 0;
 }
@@ -283,6 +288,8 @@ static const struct vm_operations_struct vcpu_vm_ops = { .fault = vcpu_fault };
 
 static int vcpu_mmap(struct file *file, struct vm_area_struct *vma)
 {
+	if (!keel_dirty_ring_may_map(file->private_data, vma))
+		return -EINVAL;
 	vma->vm_ops = &vcpu_vm_ops;
 	return 0;
 }

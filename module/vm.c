@@ -186,6 +186,15 @@ static long get_dirty_log(struct keel_vm *vm, const void __user *uarg)
 	return keel_get_dirty_log(vm, &log);
 }
 
+static long clear_dirty_log(struct keel_vm *vm, const void __user *uarg)
+{
+	struct kvm_clear_dirty_log log;
+
+	if (copy_from_user(&log, uarg, sizeof(log)))
+		return -EFAULT;
+	return keel_clear_dirty_log(vm, &log);
+}
+
 /* Intel's real-mode helpers live at these addresses; the check is KVM's. */
 static long set_tss_addr(struct keel_vm *vm, unsigned long addr)
 {
@@ -246,6 +255,11 @@ static long enable_cap(struct keel_vm *vm, const void __user *uarg)
 		return keel_set_halt_poll(vm, cap.args[0]);
 	case KVM_CAP_X86_DISABLE_EXITS:
 		return keel_disable_exits(vm, cap.args[0]);
+	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
+		return keel_dirty_log_enable(vm, cap.args[0]);
+	case KVM_CAP_DIRTY_LOG_RING:
+	case KVM_CAP_DIRTY_LOG_RING_ACQ_REL:
+		return keel_dirty_ring_enable(vm, cap.args[0]);
 	default:
 		return -EINVAL;
 	}
@@ -269,6 +283,10 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return set_memory_region(vm, uarg);
 	case KVM_GET_DIRTY_LOG:
 		return get_dirty_log(vm, uarg);
+	case KVM_CLEAR_DIRTY_LOG:
+		return clear_dirty_log(vm, uarg);
+	case KVM_RESET_DIRTY_RINGS:
+		return keel_dirty_rings_reset(vm);
 	case KVM_SET_TSS_ADDR:
 		return set_tss_addr(vm, arg);
 	case KVM_SET_IDENTITY_MAP_ADDR:

@@ -231,7 +231,7 @@ static int walk_set_ad(struct walk *w, u32 access)
 			continue;
 		if (w->atomic)
 			return -EAGAIN;
-		r = keel_guest_cmpxchg(w->vcpu->vm, w->pte_gpa[level], &old, &new, w->entry_size);
+		r = keel_guest_cmpxchg(w->vcpu, w->pte_gpa[level], &old, &new, w->entry_size);
 		if (r == 1)
 			return 1;
 	}

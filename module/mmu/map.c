@@ -138,32 +138,46 @@ void keel_mmu_write_protect_slot(struct keel_vm *vm, const struct keel_memslot *
 }
 
 /**
- * keel_mmu_harvest_dirty() - take words out of a dirty bitmap and write-protect their pages
+ * keel_mmu_write_protect_bits() - make pages read-only; the next write to each of them faults
  * @vm: the VM; the caller holds slots_lock
- * @slot: a slot with a dirty bitmap
- * @first: first word of the bitmap
- * @nr: number of words
- * @out: receives them
+ * @base: guest page of the first bit
+ * @bits: which pages
+ * @nr: number of bits
  *
- * A fault sets a page's bit and makes it writable in one hold of mmu.lock, and bit and permission are
- * taken away in one hold here, so a writable page always has its bit set. A write before the flush at
- * the end is in memory when the caller copies pages after it; one after the flush faults.
+ * For dirty.c, which has taken the pages' records away before. Whoever makes a page writable records it, so a
+ * page that became writable since has a record again. A write before the flush at the end is in memory when the
+ * caller copies pages after it; one after the flush faults. May sleep.
  */
-void keel_mmu_harvest_dirty(struct keel_vm *vm, const struct keel_memslot *slot, unsigned long first,
-			    unsigned long nr, unsigned long *out)
+void keel_mmu_write_protect_bits(struct keel_vm *vm, gfn_t base, const unsigned long *bits, unsigned long nr)
 {
 	struct keel_zap z = { .vm = vm, .may_sleep = true };
-	unsigned long i, bit;
+	unsigned long bit;
+
+	spin_lock(&vm->mmu.lock);
+	for_each_set_bit(bit, bits, nr) {
+		if (base + bit < keel_tdp_end())
+			keel_tdp_write_protect(&z, base + bit);
+		keel_zap_breathe(&z);
+	}
+	keel_zap_flush(&z);
+	spin_unlock(&vm->mmu.lock);
+}
+
+/**
+ * keel_mmu_write_protect_gfns() - keel_mmu_write_protect_bits() for pages here and there
+ * @vm: the VM; the caller holds slots_lock
+ * @gfns: the pages
+ * @nr: how many
+ */
+void keel_mmu_write_protect_gfns(struct keel_vm *vm, const gfn_t *gfns, unsigned int nr)
+{
+	struct keel_zap z = { .vm = vm, .may_sleep = true };
+	unsigned int i;
 
 	spin_lock(&vm->mmu.lock);
 	for (i = 0; i < nr; i++) {
-		unsigned long *word = &slot->dirty[first + i];
-		gfn_t base = slot->base_gfn + (first + i) * BITS_PER_LONG;
-
-		out[i] = READ_ONCE(*word) ? xchg(word, 0) : 0;
-		for_each_set_bit(bit, &out[i], BITS_PER_LONG)
-			if (base + bit < keel_tdp_end())
-				keel_tdp_write_protect(&z, base + bit);
+		if (gfns[i] < keel_tdp_end())
+			keel_tdp_write_protect(&z, gfns[i]);
 		keel_zap_breathe(&z);
 	}
 	keel_zap_flush(&z);
@@ -351,7 +365,7 @@ int keel_map_gfn(struct keel_map *m)
 		r = KEEL_MMU_RETRY;
 	} else {
 		m->host.hva = m->slot->hva + ((m->gfn - m->slot->base_gfn) << PAGE_SHIFT);
-		m->host.may_write = !(m->slot->flags & KVM_MEM_READONLY) && (m->host.write || !m->slot->dirty);
+		m->host.may_write = !(m->slot->flags & KVM_MEM_READONLY) && (m->host.write || !keel_slot_logs(m->slot));
 		r = map_page(m);
 	}
 	srcu_read_unlock(&vm->srcu, idx);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Memory slots (guest physical to host virtual addresses), the dirty log, and the core's own accesses to
- * guest memory.
+ * Memory slots (guest physical to host virtual addresses), and the core's own accesses to guest memory.
  *
  * The slots are one immutable array, sorted by guest address. A change makes a new array under
  * slots_lock, publishes it, and frees the old one when vm->srcu says that nobody reads it. A slot that
@@ -78,21 +77,6 @@ unsigned long keel_gfn_to_hva(struct keel_vm *vm, gfn_t gfn, bool *writable)
 	return slot_hva(slot, gfn);
 }
 
-/**
- * keel_mark_dirty() - note in the dirty log that a page was written
- * @vm: the VM
- * @slot: its slot, which may be one without a log
- * @gfn: guest page in @slot
- *
- * After the write, so that whoever takes the bit sees the data; or under mmu.lock (tdp.c). The bit is
- * set even if it seems to be set: a plain look first could be ordered before the write.
- */
-void keel_mark_dirty(struct keel_vm *vm, struct keel_memslot *slot, gfn_t gfn)
-{
-	if (slot->dirty)
-		set_bit(gfn - slot->base_gfn, slot->dirty);
-}
-
 /* What the request says on its own, before it is compared with the slots that exist. */
 static int region_check(const struct kvm_userspace_memory_region *mem)
 {
@@ -123,13 +107,16 @@ static gfn_t gfn_max(void)
 	return (1ULL << (bits - PAGE_SHIFT)) - 1;
 }
 
-static size_t dirty_bytes(unsigned long npages)
+/**
+ * keel_slot_by_id() - the slot with the client's number
+ * @vm: the VM; under slots_lock
+ * @id: the number
+ *
+ * Return: the slot or NULL
+ */
+struct keel_memslot *keel_slot_by_id(struct keel_vm *vm, u16 id)
 {
-	return BITS_TO_LONGS(npages) * sizeof(long);
-}
-
-static struct keel_memslot *slot_by_id(struct keel_memslots *slots, u16 id)
-{
+	struct keel_memslots *slots = slots_get(vm);
 	int i;
 
 	for (i = 0; i < slots->nr; i++)
@@ -209,21 +196,15 @@ static int slot_delete(struct keel_vm *vm, struct keel_memslots *slots, struct k
 static int slot_replace(struct keel_vm *vm, struct keel_memslots *slots, struct keel_memslot *old,
 			struct keel_memslot *new)
 {
-	unsigned long *old_dirty = old ? old->dirty : NULL;
+	struct keel_memslot was = old ? *old : (struct keel_memslot) { };
 	bool moved = old && old->base_gfn != new->base_gfn;
 	struct keel_memslots *next;
 
-	if (new->flags & KVM_MEM_LOG_DIRTY_PAGES) {
-		new->dirty = old_dirty;
-		if (!new->dirty)
-			new->dirty = kvzalloc(dirty_bytes(new->npages), GFP_KERNEL_ACCOUNT);
-		if (!new->dirty)
-			return -ENOMEM;
-	}
+	if (keel_dirty_log_prepare(vm, &was, new))
+		return -ENOMEM;
 	next = slots_build(slots, new->id, new);
 	if (!next) {
-		if (new->dirty != old_dirty)
-			kvfree(new->dirty);
+		keel_dirty_log_drop(new, &was);
 		return -ENOMEM;
 	}
 
@@ -232,21 +213,16 @@ static int slot_replace(struct keel_vm *vm, struct keel_memslots *slots, struct 
 	slots_publish(vm, slots, next);
 
 	/* From here on every fault sees the new slot: what older ones mapped can be put right. */
-	if (old && !moved && new->dirty && !old_dirty)
-		keel_mmu_write_protect_slot(vm, new);
-	if (old_dirty && !new->dirty) {
-		/* Small pages that the log forced may become large ones again. */
-		if (!moved)
-			keel_mmu_zap_gfns(vm, new->base_gfn, new->base_gfn + new->npages);
-		kvfree(old_dirty);
-	}
+	if (old && !moved)
+		keel_dirty_log_switch(vm, &was, new);
+	keel_dirty_log_drop(&was, new);
 	return 0;
 }
 
 static int set_region_locked(struct keel_vm *vm, const struct kvm_userspace_memory_region *mem)
 {
 	struct keel_memslots *slots = slots_get(vm);
-	struct keel_memslot *old = slot_by_id(slots, mem->slot);
+	struct keel_memslot *old = keel_slot_by_id(vm, mem->slot);
 	struct keel_memslot new = {
 		.base_gfn = mem->guest_phys_addr >> PAGE_SHIFT,
 		.npages = mem->memory_size >> PAGE_SHIFT,
@@ -293,61 +269,6 @@ int keel_set_memory_region(struct keel_vm *vm, const struct kvm_userspace_memory
 	return r;
 }
 
-/* Bits that the client could not be given go back; their pages are write-protected and stay so. */
-static void dirty_give_back(struct keel_memslot *slot, unsigned long first, unsigned long nr,
-			    const unsigned long *words)
-{
-	unsigned long bit;
-
-	for_each_set_bit(bit, words, nr * BITS_PER_LONG)
-		set_bit(first * BITS_PER_LONG + bit, slot->dirty);
-}
-
-static int dirty_log_locked(struct keel_vm *vm, struct kvm_dirty_log *log, unsigned long *buf)
-{
-	struct keel_memslot *slot = slot_by_id(slots_get(vm), log->slot);
-	unsigned long __user *to = log->dirty_bitmap;
-	unsigned long first, nr, words;
-
-	if (!slot || !slot->dirty)
-		return -ENOENT;
-	words = BITS_TO_LONGS(slot->npages);
-	for (first = 0; first < words; first += nr) {
-		nr = min_t(unsigned long, words - first, PAGE_SIZE / sizeof(long));
-		keel_mmu_harvest_dirty(vm, slot, first, nr, buf);
-		if (copy_to_user(to + first, buf, nr * sizeof(long))) {
-			dirty_give_back(slot, first, nr, buf);
-			return -EFAULT;
-		}
-	}
-	return 0;
-}
-
-/**
- * keel_get_dirty_log() - hand out and clear the dirty bitmap of a slot (KVM_GET_DIRTY_LOG)
- * @vm: the VM; takes slots_lock
- * @log: the request; dirty_bitmap has one bit a page, rounded up to 64 bits
- *
- * Return: 0, -EINVAL (no such slot number), -ENOENT (no slot there, or no log), -EFAULT (what could not
- * be copied stays in the log), -ENOMEM
- */
-int keel_get_dirty_log(struct keel_vm *vm, struct kvm_dirty_log *log)
-{
-	unsigned long *buf;
-	int r;
-
-	if (log->slot >= KEEL_MAX_SLOTS)
-		return -EINVAL;
-	buf = (unsigned long *)__get_free_page(GFP_KERNEL_ACCOUNT);
-	if (!buf)
-		return -ENOMEM;
-	mutex_lock(&vm->slots_lock);
-	r = dirty_log_locked(vm, log, buf);
-	mutex_unlock(&vm->slots_lock);
-	free_page((unsigned long)buf);
-	return r;
-}
-
 /*
  * Aligned accesses of a power of two are single loads and stores, as the guest's other CPUs expect of
  * them; __get_user() and friends neither sleep nor complain where page faults are disabled.
@@ -386,9 +307,8 @@ static int user_write(void __user *to, const void *buf, unsigned int len)
 	return __copy_to_user(to, buf, len) ? -EFAULT : 0;
 }
 
-enum direction { GUEST_READ, GUEST_WRITE };
-
-static int guest_access(struct keel_vm *vm, gpa_t gpa, void *buf, unsigned int len, enum direction dir)
+/* @writer: the vCPU that writes, whose dirty ring is told; NULL: a read */
+static int guest_access(struct keel_vm *vm, struct keel_vcpu *writer, gpa_t gpa, void *buf, unsigned int len)
 {
 	int r = 0, idx;
 
@@ -401,15 +321,15 @@ static int guest_access(struct keel_vm *vm, gpa_t gpa, void *buf, unsigned int l
 		struct keel_memslot *slot = keel_slot_find(vm, gpa >> PAGE_SHIFT);
 		void __user *user;
 
-		if (!slot || (dir == GUEST_WRITE && (slot->flags & KVM_MEM_READONLY))) {
+		if (!slot || (writer && (slot->flags & KVM_MEM_READONLY))) {
 			r = -EFAULT;
 			break;
 		}
 		/* The whole slot passed access_ok() when it was made. */
 		user = (void __user *)(slot_hva(slot, gpa >> PAGE_SHIFT) + offset);
-		if (dir == GUEST_WRITE) {
+		if (writer) {
 			r = user_write(user, buf, n);
-			keel_mark_dirty(vm, slot, gpa >> PAGE_SHIFT);
+			keel_mark_dirty(writer, slot, gpa >> PAGE_SHIFT);
 		} else {
 			r = user_read(buf, user, n);
 		}
@@ -435,12 +355,12 @@ static int guest_access(struct keel_vm *vm, gpa_t gpa, void *buf, unsigned int l
 int keel_guest_read(struct keel_vm *vm, gpa_t gpa, void *buf, unsigned int len)
 {
 	might_sleep();
-	return guest_access(vm, gpa, buf, len, GUEST_READ);
+	return guest_access(vm, NULL, gpa, buf, len);
 }
 
 /**
  * keel_guest_write() - write guest memory, and the dirty log
- * @vm: the VM; current->mm is its address space
+ * @vcpu: the vCPU on whose behalf, in its own thread; current->mm is the VM's address space
  * @gpa: guest physical address
  * @buf: source
  * @len: bytes, across pages if need be; aligned accesses of 1, 2, 4 and 8 are single stores
@@ -449,10 +369,10 @@ int keel_guest_read(struct keel_vm *vm, gpa_t gpa, void *buf, unsigned int len)
  *
  * Return: 0 or -EFAULT (as keel_guest_read(), or a read-only slot); pages before the bad one are written
  */
-int keel_guest_write(struct keel_vm *vm, gpa_t gpa, const void *buf, unsigned int len)
+int keel_guest_write(struct keel_vcpu *vcpu, gpa_t gpa, const void *buf, unsigned int len)
 {
 	might_sleep();
-	return guest_access(vm, gpa, (void *)buf, len, GUEST_WRITE);
+	return guest_access(vcpu->vm, vcpu, gpa, (void *)buf, len);
 }
 
 /**
@@ -469,26 +389,26 @@ int keel_guest_read_atomic(struct keel_vm *vm, gpa_t gpa, void *buf, unsigned in
 	int r;
 
 	pagefault_disable();
-	r = guest_access(vm, gpa, buf, len, GUEST_READ);
+	r = guest_access(vm, NULL, gpa, buf, len);
 	pagefault_enable();
 	return r;
 }
 
 /**
  * keel_guest_write_atomic() - keel_guest_write() where one may not sleep, interrupts off included
- * @vm: the VM; current->mm is its address space
+ * @vcpu: the vCPU on whose behalf, in its own thread; current->mm is the VM's address space
  * @gpa: guest physical address
  * @buf: source
  * @len: bytes
  *
  * Return: 0 or -EFAULT (also when the page is merely not resident or not writable as yet)
  */
-int keel_guest_write_atomic(struct keel_vm *vm, gpa_t gpa, const void *buf, unsigned int len)
+int keel_guest_write_atomic(struct keel_vcpu *vcpu, gpa_t gpa, const void *buf, unsigned int len)
 {
 	int r;
 
 	pagefault_disable();
-	r = guest_access(vm, gpa, (void *)buf, len, GUEST_WRITE);
+	r = guest_access(vcpu->vm, vcpu, gpa, (void *)buf, len);
 	pagefault_enable();
 	return r;
 }
@@ -514,14 +434,15 @@ static int user_swap_byte(u8 __user *user, u8 *val)
 
 /**
  * keel_guest_swap_byte() - exchange a byte of guest memory, atomically
- * @vm: the VM; current->mm is its address space; may sleep
+ * @vcpu: the vCPU on whose behalf, in its own thread; current->mm is the VM's address space; may sleep
  * @gpa: guest physical address
  * @val: the new value in, the old one out
  *
  * Return: 0 or -EFAULT (as keel_guest_write(), or others write the byte without end)
  */
-int keel_guest_swap_byte(struct keel_vm *vm, gpa_t gpa, u8 *val)
+int keel_guest_swap_byte(struct keel_vcpu *vcpu, gpa_t gpa, u8 *val)
 {
+	struct keel_vm *vm = vcpu->vm;
 	struct keel_memslot *slot;
 	int idx, r = -EFAULT;
 
@@ -532,7 +453,7 @@ int keel_guest_swap_byte(struct keel_vm *vm, gpa_t gpa, u8 *val)
 	slot = keel_slot_find(vm, gpa >> PAGE_SHIFT);
 	if (slot && !(slot->flags & KVM_MEM_READONLY)) {
 		r = user_swap_byte((u8 __user *)(slot_hva(slot, gpa >> PAGE_SHIFT) + offset_in_page(gpa)), val);
-		keel_mark_dirty(vm, slot, gpa >> PAGE_SHIFT);
+		keel_mark_dirty(vcpu, slot, gpa >> PAGE_SHIFT);
 	}
 	srcu_read_unlock(&vm->srcu, idx);
 	return r;
@@ -569,7 +490,7 @@ static bool kernel_cmpxchg(void *ptr, void *old, const void *new, unsigned int l
 
 /**
  * keel_guest_cmpxchg() - locked compare and exchange on guest memory
- * @vm: the VM; current->mm is its address space
+ * @vcpu: the vCPU on whose behalf, in its own thread; current->mm is the VM's address space
  * @gpa: guest physical address
  * @old: the value expected; becomes the value found when they differ
  * @new: the value to store
@@ -581,9 +502,10 @@ static bool kernel_cmpxchg(void *ptr, void *old, const void *new, unsigned int l
  * across two pages, a split lock on a host that traps those, 16 bytes unaligned or on a CPU without
  * CMPXCHG16B); -EFAULT as keel_guest_write()
  */
-int keel_guest_cmpxchg(struct keel_vm *vm, gpa_t gpa, void *old, const void *new, unsigned int len)
+int keel_guest_cmpxchg(struct keel_vcpu *vcpu, gpa_t gpa, void *old, const void *new, unsigned int len)
 {
 	unsigned int offset = offset_in_page(gpa), unit = PAGE_SIZE;
+	struct keel_vm *vm = vcpu->vm;
 	struct keel_memslot *slot;
 	struct page *page;
 	bool same;
@@ -609,7 +531,7 @@ int keel_guest_cmpxchg(struct keel_vm *vm, gpa_t gpa, void *old, const void *new
 	same = kernel_cmpxchg(map + offset, old, new, len);
 	kunmap_local(map);
 	if (same)
-		keel_mark_dirty(vm, slot, gpa >> PAGE_SHIFT);
+		keel_mark_dirty(vcpu, slot, gpa >> PAGE_SHIFT);
 	unpin_user_pages_dirty_lock(&page, 1, same);
 	r = !same;
 out:

@@ -26,11 +26,13 @@ struct keel_vcpu;
 struct keel_fault;
 struct mm_struct;
 struct page;
+struct vm_area_struct;
 
 #define KEEL_BAD_GPA		(~(gpa_t)0)
 #define KEEL_BAD_HVA		(~0UL)
 #define KEEL_APIC_GFN		0xfee00		/* where local APICs are after a reset */
 #define KEEL_MAX_SLOTS		512
+#define KEEL_DIRTY_RING_MAX	65536		/* entries a vCPU */
 
 /* Access bits, used for faults, walks and emulated accesses alike; values are those of #PF's error code. */
 #define KEEL_ACC_PRESENT	0x01	/* the fault was a violation of a present entry */
@@ -89,7 +91,7 @@ struct keel_memslot {
 	u32 flags;			/* KVM_MEM_* */
 	u16 id;
 	bool invalid;			/* being moved or deleted: faults wait for the outcome */
-	unsigned long *dirty;		/* bitmap, one bit a page, NULL when not logging */
+	unsigned long *dirty;		/* bitmap, one bit a page; NULL when not logging, or into rings */
 };
 
 /* One immutable set of slots, sorted by base_gfn; replaced whole under slots_lock, read under SRCU. */
@@ -103,16 +105,53 @@ struct keel_memslots {
 int keel_memslots_init(struct keel_vm *vm);
 void keel_memslots_destroy(struct keel_vm *vm);
 int keel_set_memory_region(struct keel_vm *vm, const struct kvm_userspace_memory_region *mem);
-int keel_get_dirty_log(struct keel_vm *vm, struct kvm_dirty_log *log);
+struct keel_memslot *keel_slot_by_id(struct keel_vm *vm, u16 id);
 struct keel_memslot *keel_slot_find(struct keel_vm *vm, gfn_t gfn);
 unsigned long keel_gfn_to_hva(struct keel_vm *vm, gfn_t gfn, bool *writable);
-void keel_mark_dirty(struct keel_vm *vm, struct keel_memslot *slot, gfn_t gfn);
 int keel_guest_read(struct keel_vm *vm, gpa_t gpa, void *buf, unsigned int len);
-int keel_guest_write(struct keel_vm *vm, gpa_t gpa, const void *buf, unsigned int len);
+int keel_guest_write(struct keel_vcpu *vcpu, gpa_t gpa, const void *buf, unsigned int len);
 int keel_guest_read_atomic(struct keel_vm *vm, gpa_t gpa, void *buf, unsigned int len);
-int keel_guest_write_atomic(struct keel_vm *vm, gpa_t gpa, const void *buf, unsigned int len);
-int keel_guest_swap_byte(struct keel_vm *vm, gpa_t gpa, u8 *val);
-int keel_guest_cmpxchg(struct keel_vm *vm, gpa_t gpa, void *old, const void *new, unsigned int len);
+int keel_guest_write_atomic(struct keel_vcpu *vcpu, gpa_t gpa, const void *buf, unsigned int len);
+int keel_guest_swap_byte(struct keel_vcpu *vcpu, gpa_t gpa, u8 *val);
+int keel_guest_cmpxchg(struct keel_vcpu *vcpu, gpa_t gpa, void *old, const void *new, unsigned int len);
+
+/* Are writes to this slot recorded, be it in its bitmap or in the vCPUs' rings? */
+static inline bool keel_slot_logs(const struct keel_memslot *slot)
+{
+	return slot->flags & KVM_MEM_LOG_DIRTY_PAGES;
+}
+
+/**
+ * struct keel_dirty_ring - the pages that one vCPU dirtied, in order (KVM_CAP_DIRTY_LOG_RING)
+ * @gfns: the client maps and writes it; NULL: no ring
+ * @size: entries, a power of 2
+ * @pushed: entries ever written; by the vCPU's thread, preemption off
+ * @reset: entries ever reset; under slots_lock
+ * @overflow: an entry was lost
+ */
+struct keel_dirty_ring {
+	struct kvm_dirty_gfn *gfns;
+	u32 size;
+	u32 pushed;
+	u32 reset;
+	bool overflow;
+};
+
+/* dirty.c */
+void keel_mark_dirty(struct keel_vcpu *vcpu, struct keel_memslot *slot, gfn_t gfn);
+int keel_dirty_log_prepare(struct keel_vm *vm, const struct keel_memslot *old, struct keel_memslot *new);
+void keel_dirty_log_drop(const struct keel_memslot *slot, const struct keel_memslot *other);
+void keel_dirty_log_switch(struct keel_vm *vm, const struct keel_memslot *old, const struct keel_memslot *new);
+int keel_get_dirty_log(struct keel_vm *vm, const struct kvm_dirty_log *log);
+int keel_clear_dirty_log(struct keel_vm *vm, const struct kvm_clear_dirty_log *log);
+long keel_dirty_log_enable(struct keel_vm *vm, u64 options);
+long keel_dirty_ring_enable(struct keel_vm *vm, u64 bytes);
+int keel_dirty_ring_create(struct keel_vcpu *vcpu);
+void keel_dirty_ring_destroy(struct keel_vcpu *vcpu);
+int keel_dirty_ring_serve(struct keel_vcpu *vcpu);
+int keel_dirty_rings_reset(struct keel_vm *vm);
+struct page *keel_dirty_ring_page(const struct keel_vcpu *vcpu, unsigned long pgoff);
+bool keel_dirty_ring_may_map(const struct keel_vcpu *vcpu, const struct vm_area_struct *vma);
 
 /* map.c: keel_mmu_fault() returns one of these or -errno (-EFAULT, -ENOMEM, -EINTR) */
 #define KEEL_MMU_RETRY		1	/* mapped, or lost a race: run the instruction again */
@@ -131,8 +170,8 @@ void keel_mmu_vcpu_destroy(struct keel_vcpu *vcpu);
 int keel_mmu_fault(struct keel_vcpu *vcpu, gpa_t gpa, u32 access);
 void keel_mmu_zap_gfns(struct keel_vm *vm, gfn_t start, gfn_t end);
 void keel_mmu_write_protect_slot(struct keel_vm *vm, const struct keel_memslot *slot);
-void keel_mmu_harvest_dirty(struct keel_vm *vm, const struct keel_memslot *slot, unsigned long first,
-			    unsigned long nr, unsigned long *out);
+void keel_mmu_write_protect_bits(struct keel_vm *vm, gfn_t base, const unsigned long *bits, unsigned long nr);
+void keel_mmu_write_protect_gfns(struct keel_vm *vm, const gfn_t *gfns, unsigned int nr);
 void keel_mmu_flush_tlb(struct keel_vm *vm);
 bool keel_mmu_unmap_hva_range(struct keel_vm *vm, unsigned long start, unsigned long end, bool may_sleep);
 bool keel_mmu_age_hva_range(struct keel_vm *vm, unsigned long start, unsigned long end, enum keel_age how);

@@ -220,7 +220,7 @@ static int map_level(const struct keel_map *m)
 	const struct keel_mmu *mmu = &m->vcpu->vm->mmu;
 	int level;
 
-	if (slot->dirty || slot->npages == 1 || fmt()->max_leaf == 1)
+	if (keel_slot_logs(slot) || slot->npages == 1 || fmt()->max_leaf == 1)
 		return 1;
 	level = min(keel_host_level(m->vcpu->vm->mm, m->host.hva), fmt()->max_leaf);
 	for (; level > 1; level--) {
@@ -305,8 +305,8 @@ void keel_tdp_install(const struct keel_map *m, struct keel_zap *z)
 			keel_zap_flush(z);
 		}
 	}
-	if (m->slot->dirty && (new & fmt()->write))
-		keel_mark_dirty(m->vcpu->vm, m->slot, m->gfn);
+	if (new & fmt()->write)
+		keel_mark_dirty(m->vcpu, m->slot, m->gfn);
 	WRITE_ONCE(*ptep, new);
 }
 

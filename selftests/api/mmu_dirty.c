@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The dirty log (KVM API documentation, section 4.8): exactly the pages written since the last call are in it,
- * and none is ever lost, whoever writes and however the memory is mapped.
+ * The dirty log (KVM API documentation, sections 4.8 and 4.117): exactly the pages written since the last call are
+ * in it, or with manual clearing since they were last cleared, and none is ever lost, whoever writes and however
+ * the memory is mapped.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -209,6 +210,128 @@ TEST_F(dirty, string_input)
 	EXPECT_TRUE(is_set(self->log, 17));
 }
 
+static long clear_log(int vm, uint32_t slot, uint64_t first, uint32_t nr, void *bitmap)
+{
+	struct kvm_clear_dirty_log log = { .slot = slot, .first_page = first, .num_pages = nr, .dirty_bitmap = bitmap };
+
+	return vm_ioctl(vm, KVM_CLEAR_DIRTY_LOG, &log);
+}
+
+static long enable_manual(int vm, uint64_t options)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, .args = { options } };
+
+	return vm_ioctl(vm, KVM_ENABLE_CAP, &cap);
+}
+
+#define MANUAL		KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE
+#define ALL_SET		KVM_DIRTY_LOG_INITIALLY_SET
+
+TEST_F(dirty, manual_errors)
+{
+	struct guest *g = &self->g;
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, .flags = 1 };
+
+	EXPECT_EQ(MANUAL | ALL_SET, vm_cap(g->vm, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2));
+	EXPECT_EQ(-EINVAL, vm_ioctl(g->vm, KVM_ENABLE_CAP, &cap));
+	EXPECT_EQ(-EINVAL, enable_manual(g->vm, 4));
+	EXPECT_EQ(-EINVAL, enable_manual(g->vm, ALL_SET));
+	EXPECT_EQ(0, enable_manual(g->vm, MANUAL | ALL_SET));
+	EXPECT_EQ(0, enable_manual(g->vm, 0));
+	EXPECT_EQ(0, enable_manual(g->vm, MANUAL));
+
+	EXPECT_EQ(-ENOENT, clear_log(g->vm, SLOT, 0, PAGES, self->log));
+	ASSERT_EQ(0, set_logging(g, self->data, true));
+	EXPECT_EQ(-EINVAL, clear_log(g->vm, 0xffff, 0, PAGES, self->log));
+	EXPECT_EQ(-EINVAL, clear_log(g->vm, 0xffff0000 | SLOT, 0, PAGES, self->log));
+	EXPECT_EQ(-ENOENT, clear_log(g->vm, SLOT + 1, 0, PAGES, self->log));
+	EXPECT_EQ(-EINVAL, clear_log(g->vm, SLOT, 1, 63, self->log));
+	EXPECT_EQ(-EINVAL, clear_log(g->vm, SLOT, 0, 63, self->log));
+	EXPECT_EQ(-EINVAL, clear_log(g->vm, SLOT, 0, PAGES + 1, self->log));
+	EXPECT_EQ(-EINVAL, clear_log(g->vm, SLOT, PAGES + 64, 0, self->log));
+	EXPECT_EQ(-EINVAL, clear_log(g->vm, SLOT, -64ULL, 128, self->log));
+	EXPECT_EQ(-EFAULT, clear_log(g->vm, SLOT, 0, PAGES, BAD_PTR));
+	EXPECT_EQ(-EFAULT, vm_ioctl(g->vm, KVM_CLEAR_DIRTY_LOG, BAD_PTR));
+	EXPECT_EQ(0, clear_log(g->vm, SLOT, PAGES, 0, self->log));
+	EXPECT_EQ(0, clear_log(g->vm, SLOT, PAGES - 64, 64, self->log));
+}
+
+/* What is fetched stays until it is cleared, and only what is cleared is watched again. */
+TEST_F(dirty, manual)
+{
+	struct guest *g = &self->g;
+	uint64_t clear[WORDS] = { 0 };
+
+	ASSERT_EQ(0, enable_manual(g->vm, MANUAL));
+	run_stride(_metadata, g, true, 0, 1, PAGES);
+	ASSERT_EQ(0, set_logging(g, self->data, true));
+	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
+	EXPECT_EQ(0, nr_set(self->log));
+	run_stride(_metadata, g, true, 60, 1, 10);
+	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
+	EXPECT_EQ(10, nr_set(self->log));
+	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
+	EXPECT_EQ(10, nr_set(self->log));
+
+	/* 60 to 69 are dirty: clear 62, 63 and two that are clean. */
+	clear[0] = 3ULL << 62 | 3;
+	ASSERT_EQ(0, clear_log(g->vm, SLOT, 0, 64, clear));
+	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
+	EXPECT_EQ(8, nr_set(self->log));
+	EXPECT_FALSE(is_set(self->log, 62));
+	run_stride(_metadata, g, true, 62, 1, 1);
+	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
+	EXPECT_EQ(9, nr_set(self->log));
+	EXPECT_TRUE(is_set(self->log, 62));
+
+	/* In the middle of the slot; then all. */
+	clear[0] = 0x3f;
+	ASSERT_EQ(0, clear_log(g->vm, SLOT, 64, 64, clear));
+	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
+	EXPECT_EQ(3, nr_set(self->log));
+	memset(clear, 0xff, sizeof(clear));
+	ASSERT_EQ(0, clear_log(g->vm, SLOT, 0, PAGES, clear));
+	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
+	EXPECT_EQ(0, nr_set(self->log));
+	run_stride(_metadata, g, true, 60, 1, 10);
+	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
+	EXPECT_EQ(10, nr_set(self->log));
+}
+
+TEST_F(dirty, initially_set)
+{
+	struct guest *g = &self->g;
+	uint64_t clear[WORDS];
+
+	ASSERT_EQ(0, enable_manual(g->vm, MANUAL | ALL_SET));
+	run_stride(_metadata, g, true, 0, 1, PAGES);
+	ASSERT_EQ(0, set_logging(g, self->data, true));
+	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
+	EXPECT_EQ(PAGES, nr_set(self->log));
+
+	memset(clear, 0xff, sizeof(clear));
+	ASSERT_EQ(0, clear_log(g->vm, SLOT, 0, PAGES / 2, clear));
+	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
+	EXPECT_EQ(PAGES / 2, nr_set(self->log));
+	EXPECT_FALSE(is_set(self->log, PAGES / 2 - 1));
+	EXPECT_TRUE(is_set(self->log, PAGES / 2));
+	run_stride(_metadata, g, true, 5, 1, 3);
+	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
+	EXPECT_EQ(PAGES / 2 + 3, nr_set(self->log));
+	ASSERT_EQ(0, clear_log(g->vm, SLOT, 0, PAGES, clear));
+	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
+	EXPECT_EQ(0, nr_set(self->log));
+	run_stride(_metadata, g, true, PAGES / 2 - 1, 1, 2);
+	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
+	EXPECT_EQ(2, nr_set(self->log));
+
+	/* A slot made with its log on begins the same way. */
+	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, 0, 0, 0, NULL));
+	ASSERT_EQ(0, set_logging(g, self->data, true));
+	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
+	EXPECT_EQ(PAGES, nr_set(self->log));
+}
+
 struct writer {
 	struct vcpu *cpu;
 	volatile bool stop;
@@ -225,12 +348,17 @@ static void *writer_main(void *arg)
 	return NULL;
 }
 
-static bool copy_round(struct guest *g, const uint8_t *data, uint8_t *copy, uint64_t *log, unsigned long *pages)
+static bool copy_round(struct guest *g, const uint8_t *data, uint8_t *copy, uint64_t *log, unsigned long *pages,
+		       bool manual)
 {
 	unsigned int i;
 
 	if (get_log(g->vm, SLOT, log))
 		return false;
+	/* In parts, as clients do. */
+	for (i = 0; manual && i < PAGES; i += PAGES / 4)
+		if (clear_log(g->vm, SLOT, i, PAGES / 4, log + i / 64))
+			return false;
 	for (i = 0; i < PAGES; i++) {
 		if (!is_set(log, i))
 			continue;
@@ -241,7 +369,7 @@ static bool copy_round(struct guest *g, const uint8_t *data, uint8_t *copy, uint
 }
 
 /* What migration does: copy what the log says while the guest writes; after the last round all is equal. */
-TEST_F_TIMEOUT(dirty, copy_while_running, 120)
+static void copy_while_running(struct __test_metadata *_metadata, FIXTURE_DATA(dirty) *self, bool manual)
 {
 	struct guest *g = &self->g;
 	struct writer w = { .cpu = &g->cpu };
@@ -251,6 +379,7 @@ TEST_F_TIMEOUT(dirty, copy_while_running, 120)
 	unsigned long pages = 0, rounds;
 	pthread_t thread;
 
+	ASSERT_EQ(0, enable_manual(g->vm, manual ? MANUAL | ALL_SET : 0));
 	guest_start(g, MODE_LONG, BLOB(scatter));
 	vcpu_set_regs(&g->cpu, &r);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, writer_main, &w));
@@ -258,7 +387,7 @@ TEST_F_TIMEOUT(dirty, copy_while_running, 120)
 	ASSERT_EQ(0, set_logging(g, self->data, true));
 	memcpy(copy, self->data, SIZE);
 	for (rounds = 0; ns_now() < end; rounds++) {
-		ASSERT_TRUE(copy_round(g, self->data, copy, self->log, &pages));
+		ASSERT_TRUE(copy_round(g, self->data, copy, self->log, &pages, manual));
 		/* A slot that goes through all its states meanwhile, beside the one that counts. */
 		if (rounds % 16 == 0) {
 			ASSERT_EQ(0, vm_set_slot(g->vm, 6, 0, GPA + 4 * SIZE, SIZE, self->data));
@@ -269,11 +398,21 @@ TEST_F_TIMEOUT(dirty, copy_while_running, 120)
 	w.stop = true;
 	pthread_join(thread, NULL);
 	ASSERT_TRUE(w.good);
-	ASSERT_TRUE(copy_round(g, self->data, copy, self->log, &pages));
+	ASSERT_TRUE(copy_round(g, self->data, copy, self->log, &pages, manual));
 	EXPECT_EQ(0, memcmp(copy, self->data, SIZE));
 	EXPECT_LT(0, pages);
 	TH_LOG("%lu rounds, %lu pages, %lu exits", rounds, pages, w.rounds);
 	free(copy);
+}
+
+TEST_F_TIMEOUT(dirty, copy_while_running, 120)
+{
+	copy_while_running(_metadata, self, false);
+}
+
+TEST_F_TIMEOUT(dirty, copy_with_manual_clear, 120)
+{
+	copy_while_running(_metadata, self, true);
 }
 
 TEST_HARNESS_MAIN
