@@ -304,7 +304,7 @@ struct keel_vcpu {
 	u64 tsc_adjust;
 	u32 tsc_khz;			/* as the client set it, 0: the host's */
 	u64 misc_enable, mcg_cap, mcg_status, mcg_ctl, smbase;
-	u64 mce_banks[32 * 4];
+	u64 mce_banks[32 * 4], mce_ctl2[32];
 	u64 mtrr[32];			/* fixed, variable and default type: msr_mce.c knows the order */
 	u64 patch_level, power_ctl, arch_capabilities, hwcr, vm_cr, vm_hsave_pa, de_cfg;
 	bool own_tf;			/* an entry that single-steps: RFLAGS.TF was set by the guest */

@@ -599,6 +599,7 @@ void keel_msr_reset(struct keel_vcpu *vcpu, bool init)
 	vcpu->mcg_status = 0;
 	vcpu->mcg_ctl = 0;
 	memset(vcpu->mce_banks, 0, sizeof(vcpu->mce_banks));
+	memset(vcpu->mce_ctl2, 0, sizeof(vcpu->mce_ctl2));
 	memset(vcpu->mtrr, 0, sizeof(vcpu->mtrr));
 	vcpu->smbase = 0x30000;
 	/* what KVM shows on AMD: kernels want one that is not old */

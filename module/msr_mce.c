@@ -19,8 +19,8 @@
 /* Order of keel_vcpu.mtrr[]. */
 enum { MTRR_FIX = 0, MTRR_VAR = 11, MTRR_DEF = 27 };
 
-/* MCG_CAP bits beyond the bank count: MCG_CTL exists, and software may recover from errors. */
-#define MCG_CAP_BITS	(MCG_CTL_P | MCG_SER_P)
+/* MCG_CAP bits beyond the bank count: MCG_CTL exists, software may recover from errors, CMCIs. */
+#define MCG_CAP_BITS	(MCG_CTL_P | MCG_SER_P | MCG_CMCI_P)
 
 /**
  * keel_mce_cap_ioctl() - KVM_X86_GET_MCE_CAP_SUPPORTED
@@ -46,6 +46,16 @@ static int bank_index(const struct keel_vcpu *vcpu, u32 msr)
 	return i < n ? array_index_nospec(i, n) : -1;
 }
 
+/* Index into mce_ctl2[] of MCi_CTL2, or -1: beyond the last bank, or not for the guest. */
+static int ctl2_index(const struct keel_vcpu *vcpu, u32 msr, bool host)
+{
+	u32 i = msr - MSR_IA32_MC0_CTL2, n = nr_banks(vcpu);
+
+	if (i >= n || (!(vcpu->mcg_cap & MCG_CMCI_P) && !host))
+		return -1;
+	return array_index_nospec(i, n);
+}
+
 int msr_get_mce(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 *val, bool host)
 {
 	int i;
@@ -63,10 +73,10 @@ int msr_get_mce(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 
 		*val = vcpu->mcg_ctl;
 		return 0;
 	case MSR_IA32_MC0_CTL2 ... MSR_IA32_MC0_CTL2 + KEEL_MCE_BANKS - 1:
-		/* MCG_CMCI_P is not offered: they are not there, but clients may save them */
-		if (msr - MSR_IA32_MC0_CTL2 >= nr_banks(vcpu) || !host)
+		i = ctl2_index(vcpu, msr, host);
+		if (i < 0)
 			return -EINVAL;
-		*val = 0;
+		*val = vcpu->mce_ctl2[i];
 		return 0;
 	default:
 		i = bank_index(vcpu, msr);
@@ -98,6 +108,8 @@ static int bank_set(struct keel_vcpu *vcpu, u32 msr, u64 val, bool host)
 
 int msr_set_mce(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host)
 {
+	int i;
+
 	switch (msr) {
 	case MSR_IA32_MCG_STATUS:
 		vcpu->mcg_status = val;
@@ -110,7 +122,14 @@ int msr_set_mce(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 
 		vcpu->mcg_ctl = val;
 		return 0;
 	case MSR_IA32_MC0_CTL2 ... MSR_IA32_MC0_CTL2 + KEEL_MCE_BANKS - 1:
-		return msr - MSR_IA32_MC0_CTL2 < nr_banks(vcpu) && host && !val ? 0 : -EINVAL;
+		i = ctl2_index(vcpu, msr, host);
+		if (i < 0 || (val & ~(u64)(MCI_CTL2_CMCI_EN | MCI_CTL2_CMCI_THRESHOLD_MASK)))
+			return -EINVAL;
+		/* Where they do not exist a client may restore the zeros that it has read. */
+		if (val && !(vcpu->mcg_cap & MCG_CMCI_P))
+			return -EINVAL;
+		vcpu->mce_ctl2[i] = val;
+		return 0;
 	default:
 		return bank_set(vcpu, msr, val, host);
 	}
@@ -136,7 +155,19 @@ int keel_setup_mce(struct keel_vcpu *vcpu, u64 cap)
 		vcpu->mcg_ctl = ~0ULL;
 	for (i = 0; i < n; i++)
 		vcpu->mce_banks[i * 4] = ~0ULL;
+	memset(vcpu->mce_ctl2, 0, sizeof(vcpu->mce_ctl2));
+	keel_lapic_mcg_cap_changed(vcpu);
 	return 0;
+}
+
+/*
+ * Uncorrected, but nothing has used the bad data yet: no machine check (SDM 3B, 15.6.3: UCNA). Software may look
+ * after it when the CMCI tells.
+ */
+static bool no_action(const struct kvm_x86_mce *mce)
+{
+	return (mce->status & MCI_STATUS_UC) && !mce->mcg_status &&
+	       !(mce->status & (MCI_STATUS_PCC | MCI_STATUS_S | MCI_STATUS_AR));
 }
 
 /**
@@ -145,21 +176,23 @@ int keel_setup_mce(struct keel_vcpu *vcpu, u64 cap)
  * @mce: what the bank is to hold
  *
  * An uncorrected error raises #MC, or shuts the vCPU down when one is already in progress; it is
- * dropped when the guest has switched reporting off. A corrected error does not replace an
- * uncorrected one.
+ * dropped when the guest has switched reporting off. One that needs no action raises a CMCI, if the guest has
+ * enabled that for the bank. A corrected error does not replace an uncorrected one, and raises nothing, as in KVM.
  *
  * Return: 0 or -EINVAL
  */
 int keel_set_mce(struct keel_vcpu *vcpu, const struct kvm_x86_mce *mce)
 {
-	bool uncorrected = mce->status & MCI_STATUS_UC;
+	bool uncorrected = mce->status & MCI_STATUS_UC, machine_check = uncorrected && !no_action(mce);
 	u64 status = mce->status;
+	unsigned int nr;
 	u64 *bank;
 
 	if (mce->bank >= nr_banks(vcpu) || !(status & MCI_STATUS_VAL))
 		return -EINVAL;
-	bank = &vcpu->mce_banks[4 * array_index_nospec(mce->bank, KEEL_MCE_BANKS)];
-	if (uncorrected) {
+	nr = array_index_nospec(mce->bank, KEEL_MCE_BANKS);
+	bank = &vcpu->mce_banks[4 * nr];
+	if (machine_check) {
 		if ((vcpu->mcg_cap & MCG_CTL_P) && vcpu->mcg_ctl != ~0ULL)
 			return 0;
 		if (bank[0] != ~0ULL)
@@ -171,7 +204,7 @@ int keel_set_mce(struct keel_vcpu *vcpu, const struct kvm_x86_mce *mce)
 			return 0;
 		}
 		vcpu->mcg_status = mce->mcg_status;
-	} else if ((bank[1] & MCI_STATUS_VAL) && (bank[1] & MCI_STATUS_UC)) {
+	} else if (!uncorrected && (bank[1] & MCI_STATUS_VAL) && (bank[1] & MCI_STATUS_UC)) {
 		bank[1] |= MCI_STATUS_OVER;
 		return 0;
 	}
@@ -180,8 +213,10 @@ int keel_set_mce(struct keel_vcpu *vcpu, const struct kvm_x86_mce *mce)
 	bank[1] = status;
 	bank[2] = mce->addr;
 	bank[3] = mce->misc;
-	if (uncorrected)
+	if (machine_check)
 		keel_inject_exception(vcpu, X86_TRAP_MC);
+	else if (uncorrected && (vcpu->mce_ctl2[nr] & MCI_CTL2_CMCI_EN))
+		keel_lapic_cmci(vcpu);
 	return 0;
 }
 

@@ -55,6 +55,7 @@ int keel_lapic_create(struct keel_vcpu *vcpu);
 void keel_lapic_destroy(struct keel_vcpu *vcpu);
 void keel_lapic_reset(struct keel_vcpu *vcpu, bool init);
 void keel_lapic_cpuid_changed(struct keel_vcpu *vcpu);
+void keel_lapic_mcg_cap_changed(struct keel_vcpu *vcpu);
 int keel_lapic_mmio(struct keel_vcpu *vcpu, u64 gpa, unsigned int len, void *data, bool write);
 int keel_lapic_msr_get(struct keel_vcpu *vcpu, u32 msr, u64 *val);
 int keel_lapic_msr_set(struct keel_vcpu *vcpu, u32 msr, u64 val);
@@ -92,6 +93,7 @@ void keel_lapic_move_timer(struct keel_vcpu *vcpu);
 extern unsigned int keel_min_timer_period_us;
 
 /* lapic_ipi.c */
+void keel_lapic_cmci(struct keel_vcpu *vcpu);
 bool keel_lapic_addressed(struct keel_vcpu *vcpu, const struct keel_irq_msg *msg);
 int keel_lapic_deliver(struct keel_vm *vm, struct keel_vcpu *source,
 		       const struct keel_irq_msg *msg);

@@ -12,10 +12,11 @@
  * modes, APIC ID in bits 31:24 in xAPIC mode and as a 32-bit number in x2APIC mode.
  */
 #include <linux/slab.h>
+#include <asm/mce.h>
 
 #include "lapic.h"
 
-#define LAPIC_VERSION		(0x14 | (LAPIC_NR_LVT - 1) << 16)
+#define LAPIC_VERSION		0x14
 
 #define LVT_COMMON		(APIC_LVT_MASKED | APIC_SEND_PENDING | APIC_VECTOR_MASK)
 #define LVT_LINT		(LVT_COMMON | APIC_MODE_MASK | APIC_INPUT_POLARITY | \
@@ -33,6 +34,7 @@ static const u32 lvt_bits[LAPIC_NR_LVT] = {
 	LVT_LINT,			/* LINT0 */
 	LVT_LINT,			/* LINT1 */
 	LVT_COMMON,			/* error */
+	LVT_COMMON | APIC_MODE_MASK,	/* CMCI */
 };
 
 /* Readable registers, one bit for each 16 bytes. */
@@ -42,7 +44,7 @@ static const u32 lvt_bits[LAPIC_NR_LVT] = {
 	(REG_BIT(APIC_ID) | REG_BIT(APIC_LVR) | REG_BIT(APIC_TASKPRI) |	\
 	 REG_BIT(APIC_PROCPRI) | REG_BIT(APIC_LDR) | REG_BIT(APIC_SPIV) | \
 	 REG_BITS(APIC_ISR, 8) | REG_BITS(APIC_TMR, 8) | REG_BITS(APIC_IRR, 8) | \
-	 REG_BIT(APIC_ESR) | REG_BIT(APIC_ICR) | REG_BITS(APIC_LVTT, LAPIC_NR_LVT) | \
+	 REG_BIT(APIC_ESR) | REG_BIT(APIC_ICR) | REG_BITS(APIC_LVTT, LAPIC_LVT_CMCI) | \
 	 REG_BIT(APIC_TMICT) | REG_BIT(APIC_TMCCT) | REG_BIT(APIC_TDCR))
 #define REGS_XAPIC_ONLY		(REG_BIT(APIC_ARBPRI) | REG_BIT(APIC_DFR) | REG_BIT(APIC_ICR2))
 
@@ -81,6 +83,16 @@ static void lapic_set_tpr(struct keel_lapic *apic, u32 tpr)
 	keel_request(KEEL_REQ_EVENT, apic->vcpu);
 }
 
+static int lapic_nr_lvt(const struct keel_lapic *apic)
+{
+	return apic->vcpu->mcg_cap & MCG_CMCI_P ? LAPIC_NR_LVT : LAPIC_LVT_CMCI;
+}
+
+static u32 lapic_lvt_reg(int i)
+{
+	return i == LAPIC_LVT_CMCI ? APIC_LVTCMCI : APIC_LVTT + i * 0x10;
+}
+
 /*
  * The guest may suppress the broadcast of EOIs (SDM 3A, 11.8.5) where the I/O APIC has an EOI
  * register to be used instead.
@@ -89,10 +101,11 @@ static u32 lapic_version(const struct keel_lapic *apic)
 {
 	const struct keel_irqchip *chip = &apic->vcpu->vm->irqchip;
 	bool directed = chip->directed_eoi || chip->mode == KEEL_IRQCHIP_SPLIT;
+	u32 version = LAPIC_VERSION | (lapic_nr_lvt(apic) - 1) << 16;
 
 	if (directed && keel_guest_has(apic->vcpu, KEEL_F_X2APIC))
-		return LAPIC_VERSION | APIC_LVR_DIRECTED_EOI;
-	return LAPIC_VERSION;
+		version |= APIC_LVR_DIRECTED_EOI;
+	return version;
 }
 
 /**
@@ -103,6 +116,23 @@ void keel_lapic_cpuid_changed(struct keel_vcpu *vcpu)
 {
 	if (vcpu->apic)
 		lapic_set_reg(vcpu->apic, APIC_LVR, lapic_version(vcpu->apic));
+}
+
+/**
+ * keel_lapic_mcg_cap_changed() - what MCG_CAP decides of the local APIC: whether there is an LVT entry for CMCIs
+ * @vcpu: the vCPU, locked; with or without an in-kernel local APIC
+ */
+void keel_lapic_mcg_cap_changed(struct keel_vcpu *vcpu)
+{
+	u32 version;
+
+	if (!vcpu->apic)
+		return;
+	version = lapic_version(vcpu->apic);
+	if (lapic_reg(vcpu->apic, APIC_LVR) == version)
+		return;
+	lapic_set_reg(vcpu->apic, APIC_LVTCMCI, vcpu->mcg_cap & MCG_CMCI_P ? APIC_LVT_MASKED : 0);
+	lapic_set_reg(vcpu->apic, APIC_LVR, version);
 }
 
 static u32 lapic_spiv_bits(const struct keel_lapic *apic)
@@ -191,7 +221,7 @@ static void lapic_track_lint0(struct keel_lapic *apic)
 
 static u32 lapic_lvt_bits(const struct keel_lapic *apic, u32 reg)
 {
-	u32 bits = lvt_bits[(reg - APIC_LVTT) >> 4];
+	u32 bits = lvt_bits[reg == APIC_LVTCMCI ? LAPIC_LVT_CMCI : (reg - APIC_LVTT) >> 4];
 
 	return reg == APIC_LVTT ? bits | lapic_timer_mode_mask(apic) : bits;
 }
@@ -214,12 +244,15 @@ static void lapic_write_lvt(struct keel_lapic *apic, u32 reg, u32 val)
 static void lapic_write_spiv(struct keel_lapic *apic, u32 val)
 {
 	u32 reg;
+	int i;
 
 	lapic_set_reg(apic, APIC_SPIV, val & lapic_spiv_bits(apic));
 	if (val & APIC_SPIV_APIC_ENABLED)
 		return;
-	for (reg = APIC_LVTT; reg <= APIC_LVTERR; reg += 0x10)
+	for (i = 0; i < lapic_nr_lvt(apic); i++) {
+		reg = lapic_lvt_reg(i);
 		lapic_write_lvt(apic, reg, lapic_reg(apic, reg));
+	}
 	atomic_set(&apic->timer.pending, 0);
 }
 
@@ -254,6 +287,11 @@ static bool lapic_write_common(struct keel_lapic *apic, u32 reg, u32 val)
 	case APIC_LVT0:
 	case APIC_LVT1:
 	case APIC_LVTERR:
+		lapic_write_lvt(apic, reg, val);
+		return true;
+	case APIC_LVTCMCI:
+		if (lapic_nr_lvt(apic) <= LAPIC_LVT_CMCI)
+			return false;
 		lapic_write_lvt(apic, reg, val);
 		return true;
 	case APIC_TMICT:
@@ -302,6 +340,8 @@ static bool lapic_readable(const struct keel_lapic *apic, u32 reg)
 {
 	u64 regs = REGS_READABLE | (lapic_x2apic(apic) ? 0 : REGS_XAPIC_ONLY);
 
+	if (lapic_nr_lvt(apic) > LAPIC_LVT_CMCI)
+		regs |= REG_BIT(APIC_LVTCMCI);
 	return reg < KVM_APIC_REG_SIZE && (regs & REG_BIT(reg));
 }
 
@@ -398,6 +438,7 @@ static u32 lapic_x2apic_bits(const struct keel_lapic *apic, u32 reg)
 		return 0xff;
 	case APIC_SPIV:
 		return lapic_spiv_bits(apic);
+	case APIC_LVTCMCI:
 	case APIC_LVTT ... APIC_LVTERR:
 		return lapic_lvt_bits(apic, reg);
 	case APIC_TMICT:
@@ -624,6 +665,7 @@ int keel_lapic_set_state(struct keel_vcpu *vcpu, const struct kvm_lapic_state *s
 {
 	struct keel_lapic *apic = vcpu->apic;
 	u32 reg;
+	int i;
 
 	if (!apic)
 		return -EINVAL;
@@ -638,8 +680,10 @@ int keel_lapic_set_state(struct keel_vcpu *vcpu, const struct kvm_lapic_state *s
 		lapic_set_reg(apic, APIC_ID, vcpu->id);
 		lapic_set_reg(apic, APIC_LDR, lapic_x2apic_ldr(vcpu->id));
 	}
-	for (reg = APIC_LVTT; reg <= APIC_LVTERR; reg += 0x10)
+	for (i = 0; i < lapic_nr_lvt(apic); i++) {
+		reg = lapic_lvt_reg(i);
 		lapic_set_reg(apic, reg, lapic_reg(apic, reg) & lapic_lvt_bits(apic, reg));
+	}
 	lapic_track_lint0(apic);
 	lapic_timer_restore(apic);
 	lapic_update_ppr(apic);
@@ -657,6 +701,7 @@ void keel_lapic_reset(struct keel_vcpu *vcpu, bool init)
 	struct keel_lapic *apic = vcpu->apic;
 	bool bsp = vcpu->id == vcpu->vm->bsp_id;
 	u32 reg;
+	int i;
 
 	if (!init) {
 		vcpu->cr8 = 0;
@@ -673,8 +718,8 @@ void keel_lapic_reset(struct keel_vcpu *vcpu, bool init)
 	lapic_set_reg(apic, APIC_LVR, lapic_version(apic));
 	lapic_set_reg(apic, APIC_DFR, APIC_DFR_FLAT);
 	lapic_set_reg(apic, APIC_SPIV, 0xff);
-	for (reg = APIC_LVTT; reg <= APIC_LVTERR; reg += 0x10)
-		lapic_set_reg(apic, reg, APIC_LVT_MASKED);
+	for (i = 0; i < lapic_nr_lvt(apic); i++)
+		lapic_set_reg(apic, lapic_lvt_reg(i), APIC_LVT_MASKED);
 	/* Virtual wire mode without a BIOS that sets it up, as KVM has it. */
 	if (bsp)
 		lapic_set_reg(apic, APIC_LVT0, APIC_DM_EXTINT);

@@ -15,7 +15,8 @@
 #include "../keel.h"
 
 /* One APIC timer tick is one nanosecond of the host's monotonic clock, undivided. */
-#define LAPIC_NR_LVT		6	/* timer, thermal, performance, LINT0, LINT1, error */
+#define LAPIC_NR_LVT		7	/* timer, thermal, performance, LINT0, LINT1, error, CMCI */
+#define LAPIC_LVT_CMCI		6	/* the last one, which is there where MCG_CAP says so */
 #define LAPIC_SHORTHAND		0xc0000
 #define LAPIC_X2APIC_BROADCAST	0xffffffffU
 #define LAPIC_XAPIC_BROADCAST	0xffU

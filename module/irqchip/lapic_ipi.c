@@ -96,6 +96,16 @@ int lapic_local_deliver(struct keel_lapic *apic, u32 lvt)
 	return lapic_accept(apic, &msg, lvt == APIC_LVTT);
 }
 
+/**
+ * keel_lapic_cmci() - a machine-check bank has an error that software is to look at (SDM 3B, 15.5.1)
+ * @vcpu: the vCPU, locked; with or without an in-kernel local APIC
+ */
+void keel_lapic_cmci(struct keel_vcpu *vcpu)
+{
+	if (vcpu->apic)
+		lapic_local_deliver(vcpu->apic, APIC_LVTCMCI);
+}
+
 /* Records @bits for ESR and raises the error interrupt (SDM 3A, 11.5.3). */
 void lapic_error(struct keel_lapic *apic, u32 bits)
 {

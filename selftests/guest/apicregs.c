@@ -90,7 +90,7 @@ TEST_F(regs, bits_kept)
 			TH_LOG("register %x, zero", cases[i].reg);
 		}
 	}
-	/* Version 0x14 and six LVT entries: MCG_CAP has no CMCI. */
+	/* Version 0x14 and six LVT entries: this vCPU's MCG_CAP has no CMCI. */
 	EXPECT_EQ(0x00050014, ops_apic(g, APIC_LVR));
 	ops_set_apic(g, APIC_LVR, 0);
 	EXPECT_EQ(0x00050014, ops_apic(g, APIC_LVR));
@@ -314,6 +314,7 @@ TEST_F(regs, software_disable)
 	EXPECT_FALSE(in_irr(g, VEC + 1));
 	ops_set_apic(g, APIC_ICR2, 0);
 	EXPECT_EQ(NMI_VECTOR, ops_write(g, APIC_DEFAULT_BASE + APIC_ICR, 4, 0x400));
+	ops_iret(g);
 }
 
 /* How far the counter has come down from all ones, in undivided ticks, after at least @us. */
@@ -460,6 +461,109 @@ TEST_F(regs, extint)
 	EXPECT_EQ(-1, ops_take(g));
 	EXPECT_EQ(0, ops_wrmsr(g, MSR_IA32_APICBASE, BASE(0)));
 	EXPECT_EQ(0x23, ops_take(g));
+}
+
+#define MCG_CTL_P	(1UL << 8)
+#define MCG_CMCI_P	(1UL << 10)
+#define MSR_MCG_CAP	0x179
+#define MSR_MC_CTL2(n)	(0x280 + (n))
+#define MSR_MC_STATUS(n) (0x401 + 4 * (n))
+#define CMCI_ENABLE	(1UL << 30)
+#define MCI_VAL		(1UL << 63)
+#define MCI_UC		(1UL << 61)
+#define MCI_S		(1UL << 56)
+#define BANK		3
+
+static void set_mce(struct guest *g, uint64_t status, uint8_t mcg_status)
+{
+	struct kvm_x86_mce mce = { .status = MCI_VAL | status, .bank = BANK, .mcg_status = mcg_status };
+
+	MUST(vm_ioctl(g->cpu.fd, KVM_X86_SET_MCE, &mce));
+}
+
+/* The LVT entry for corrected machine checks comes and goes with MCG_CAP. */
+TEST_F(regs, cmci)
+{
+	uint64_t cap, val, setup = 4 | MCG_CTL_P;
+	struct kvm_lapic_state lapic;
+	struct guest *g = &self->g;
+
+	MUST(vm_ioctl(g->dev, KVM_X86_GET_MCE_CAP_SUPPORTED, &cap));
+	if (!(cap & MCG_CMCI_P) && !self->keel)
+		SKIP(return, "in-tree KVM has no CMCI with AMD-V");
+	ASSERT_TRUE(cap & MCG_CMCI_P);
+	MUST(vm_ioctl(g->cpu.fd, KVM_X86_SETUP_MCE, &setup));
+	EXPECT_EQ(0x00050014, ops_apic(g, APIC_LVR));
+	EXPECT_EQ(GP_VECTOR, ops_rdmsr(g, MSR_MC_CTL2(BANK), &val));
+	EXPECT_EQ(GP_VECTOR, ops_wrmsr(g, MSR_MC_CTL2(BANK), 0));
+	EXPECT_EQ(0, vcpu_set_msr(&g->cpu, MSR_MC_CTL2(BANK), CMCI_ENABLE));
+	/* An uncorrected error that needs no action is logged, and that is all. */
+	set_mce(g, MCI_UC, 0);
+	EXPECT_EQ(-1, ops_take(g));
+	EXPECT_EQ(0, ops_rdmsr(g, MSR_MC_STATUS(BANK), &val));
+	EXPECT_EQ(MCI_VAL | MCI_UC, val);
+
+	setup |= MCG_CMCI_P;
+	MUST(vm_ioctl(g->cpu.fd, KVM_X86_SETUP_MCE, &setup));
+	EXPECT_EQ(0, ops_rdmsr(g, MSR_MCG_CAP, &val));
+	EXPECT_EQ(setup, val);
+	EXPECT_EQ(0x00060014, ops_apic(g, APIC_LVR));
+	EXPECT_EQ(LVT_MASKED, ops_apic(g, APIC_LVT_CMCI));
+	/* Masked while the APIC is disabled by software, like the others. */
+	ops_set_apic(g, APIC_SPIV, 0xff);
+	ops_set_apic(g, APIC_LVT_CMCI, VEC);
+	EXPECT_EQ(LVT_MASKED | VEC, ops_apic(g, APIC_LVT_CMCI));
+	enable(g);
+	ops_set_apic(g, APIC_LVT_CMCI, 0xffffffff);
+	EXPECT_EQ(0x117ff, ops_apic(g, APIC_LVT_CMCI));
+	ops_set_apic(g, APIC_SPIV, 0xff);
+	ops_set_apic(g, APIC_LVT_CMCI, VEC);
+	enable(g);
+	ops_set_apic(g, APIC_LVT_CMCI, VEC);
+
+	/* One enable bit a bank; corrected errors tell nothing. */
+	set_mce(g, MCI_UC, 0);
+	EXPECT_EQ(-1, ops_take(g));
+	EXPECT_EQ(GP_VECTOR, ops_wrmsr(g, MSR_MC_CTL2(BANK), CMCI_ENABLE | 1UL << 15));
+	EXPECT_EQ(GP_VECTOR, ops_wrmsr(g, MSR_MC_CTL2(4), CMCI_ENABLE));
+	EXPECT_EQ(0, ops_wrmsr(g, MSR_MC_CTL2(BANK), CMCI_ENABLE | 0x7fff));
+	EXPECT_EQ(0, ops_rdmsr(g, MSR_MC_CTL2(BANK), &val));
+	EXPECT_EQ(CMCI_ENABLE | 0x7fff, val);
+	set_mce(g, 0, 0);
+	EXPECT_EQ(-1, ops_take(g));
+	set_mce(g, MCI_UC, 0);
+	EXPECT_EQ(VEC, ops_take(g));
+	ops_set_apic(g, APIC_EOI, 0);
+	EXPECT_EQ(-1, ops_take(g));
+	ops_set_apic(g, APIC_LVT_CMCI, 0x400);
+	set_mce(g, MCI_UC, 0);
+	EXPECT_EQ(NMI_VECTOR, ops_take(g));
+	ops_iret(g);
+
+	/* The client's copy of the page has it, and what that page has is taken. */
+	MUST(vm_ioctl(g->cpu.fd, KVM_GET_LAPIC, &lapic));
+	EXPECT_EQ(0x400, *(uint32_t *)(lapic.regs + APIC_LVT_CMCI));
+	*(uint32_t *)(lapic.regs + APIC_LVT_CMCI) = LVT_MASKED | VEC;
+	MUST(vm_ioctl(g->cpu.fd, KVM_SET_LAPIC, &lapic));
+	EXPECT_EQ(LVT_MASKED | VEC, ops_apic(g, APIC_LVT_CMCI));
+
+	x2apic(g);
+	EXPECT_EQ(0, ops_rdmsr(g, MSR_X2APIC(APIC_LVT_CMCI), &val));
+	EXPECT_EQ(LVT_MASKED | VEC, val);
+	EXPECT_EQ(0, ops_wrmsr(g, MSR_X2APIC(APIC_LVT_CMCI), VEC + 1));
+	set_mce(g, MCI_UC, 0);
+	EXPECT_EQ(VEC + 1, ops_take(g));
+	EXPECT_EQ(0, ops_wrmsr(g, MSR_X2APIC(APIC_EOI), 0));
+	if (self->keel)
+		EXPECT_EQ(GP_VECTOR, ops_wrmsr(g, MSR_X2APIC(APIC_LVT_CMCI), 1 << 17));
+	/* Gone again, the register too. */
+	setup &= ~MCG_CMCI_P;
+	MUST(vm_ioctl(g->cpu.fd, KVM_X86_SETUP_MCE, &setup));
+	EXPECT_EQ(GP_VECTOR, ops_rdmsr(g, MSR_X2APIC(APIC_LVT_CMCI), &val));
+	EXPECT_EQ(GP_VECTOR, ops_wrmsr(g, MSR_X2APIC(APIC_LVT_CMCI), 0));
+	/* Signaled: a machine check, and with CR4.MCE clear the end. */
+	set_mce(g, MCI_UC | MCI_S, 4);
+	EXPECT_EQ(KVM_EXIT_SHUTDOWN, guest_run(g));
 }
 
 /* The parameter counts when a VM is made: true when it could be set. */

@@ -117,6 +117,12 @@ int ops_take(struct guest *g)
 	return run(g, TAKE, &r);
 }
 
+void ops_iret(struct guest *g)
+{
+	if (guest_run(g) != KVM_EXIT_IO || !guest_at_port(g, PORT_DONE))
+		die("the handler did not return");
+}
+
 int ops_cr8(struct guest *g, uint64_t cr8)
 {
 	struct kvm_regs r = { .rax = cr8 };

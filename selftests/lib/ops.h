@@ -24,6 +24,8 @@ uint8_t ops_in(struct guest *g, uint16_t port);
 void ops_out(struct guest *g, uint16_t port, uint8_t val);
 /* One interrupt, if one is to be had: its vector, with interrupts off from then on; else -1. */
 int ops_take(struct guest *g);
+/* The IRET of the handler that the last call ended in. */
+void ops_iret(struct guest *g);
 int ops_cr8(struct guest *g, uint64_t cr8);
 
 /* The same in short for local APIC registers by their xAPIC address; 32 bits. */
