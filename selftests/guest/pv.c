@@ -115,6 +115,47 @@ TEST_F(pv, eoi_needs_no_exit)
 	EXPECT_FALSE(lapic_bit(&g->cpu, APIC_ISR, VEC));
 }
 
+#define QUIET_LATE	0x42018		/* quiet EOIs after which ISR was read */
+#define STILL_THERE	0x42020		/* of these: the vector was still in service */
+
+/* Whether the flag was set, in EBX, which is what the handlers below count by. */
+#define EOI_AND(write)	"pushq %rax\n" "pushq %rbx\n" "pushq %rcx\n" "pushq %rdx\n" "xorl %ebx, %ebx\n" \
+			"btrl $0, " STR(EOI_FLAG) "\n" "jnc 1f\n" "incl %ebx\n" "jmp 2f\n" "1: " write "2:\n"
+#define LOOK		"addl %ebx, " STR(QUIET_LATE) "\n" "testl %ebx, %ebx\n" "jz 3f\n" \
+			"btl $5, %eax\n" "jnc 3f\n" "incl " STR(STILL_THERE) "\n" "3:\n" \
+			"incl " STR(COUNT) "\n" "popq %rdx\n" "popq %rcx\n" "popq %rbx\n" "popq %rax\n" "iretq\n"
+
+GUEST(isr_look, 64, EOI_AND("movl $0xfee000b0, %eax\n" "movl $0, (%rax)\n")
+	"movl $0xfee00120, %eax\n" "movl (%rax), %eax\n" LOOK);
+GUEST(isr_look_x2, 64, EOI_AND("movl $0x80b, %ecx\n" "xorl %eax, %eax\n" "xorl %edx, %edx\n" "wrmsr\n")
+	"movl $0x812, %ecx\n" "rdmsr\n" LOOK);
+GUEST(eoi_look, 64, APIC_ENABLE_SW WRMSR(MSR_KVM_PV_EOI_EN, EOI_FLAG + 1)
+	"movl $20, %ebx\n" "sti\n" "3: " APIC_WRITE(0x300, "0x40045") "nop\n" "nop\n" "decl %ebx\n" "jnz 3b\n" G_DONE);
+GUEST(eoi_look_x2, 64, WRMSR(0x1b, 0xfee00d00) WRMSR(0x80f, 0x1ff) WRMSR(MSR_KVM_PV_EOI_EN, EOI_FLAG + 1)
+	"movl $20, %ebx\n" "sti\n" "3: " WRMSR(0x830, 0x40045) "nop\n" "nop\n" "decl %ebx\n" "jnz 3b\n" G_DONE);
+
+/* An EOI that was made by the flag shows in ISR, also where the CPU itself reads the registers. */
+TEST_F(pv, eoi_shows_in_service_register)
+{
+	static const struct {
+		struct guest_blob code, handler;
+	} modes[] = {
+		{ { eoi_look_start, eoi_look_end }, { isr_look_start, isr_look_end } },
+		{ { eoi_look_x2_start, eoi_look_x2_end }, { isr_look_x2_start, isr_look_x2_end } },
+	};
+	struct guest *g = &self->g;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(modes); i++) {
+		start(g, modes[i].code, modes[i].handler);
+		ASSERT_DONE(g);
+		EXPECT_EQ(20, word(g, COUNT));
+		EXPECT_LE(10, word(g, QUIET_LATE));
+		EXPECT_EQ(0, word(g, STILL_THERE));
+		EXPECT_FALSE(lapic_bit(&g->cpu, APIC_ISR, VEC));
+	}
+}
+
 /* Interrupts that have touched all pages: no fault of the next one takes the flag back before the handler looks. */
 #define WARM_UP(vector)	"sti\n" APIC_WRITE(0x300, "0x40000 + " vector) "nop\n" "nop\n" "cli\n"
 
