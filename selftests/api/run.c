@@ -5,16 +5,18 @@
  */
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "kselftest_harness.h"
 #include "guest.h"
 
-GUEST(spin, 64, "sti\n" "1: incq %rax\n" "jmp 1b\n");
+#define COUNT	0x42000
+
+GUEST(spin, 64, "sti\n" "1: incq " STR(COUNT) "\n" "jmp 1b\n");
 GUEST(outs, 64, "1: incq %rax\n" G_SYNC "jmp 1b\n");
 GUEST(sti_hlt, 64, "sti\n" "hlt\n" G_DONE);
 
@@ -32,14 +34,62 @@ static void catch(int sig)
 	sigaction(sig, &sa, NULL);
 }
 
-/* Again and again: the first may come before KVM_RUN is reached. */
-static void alarm_in(int ms)
+static uint64_t count(struct guest *g)
 {
-	struct itimerval it = { .it_value = { .tv_usec = ms * 1000 }, .it_interval = { .tv_usec = ms * 1000 } };
+	return *(volatile uint64_t *)(g->mem + COUNT);
+}
+
+/* Sends one signal to the thread that made it: no time is involved, so nothing comes too early or too often. */
+struct kicker {
+	pthread_t thread, target;
+	pid_t tid;
+	volatile uint64_t *count;	/* wait until the guest has changed it; NULL: until the thread sleeps */
+	uint64_t from;
+};
+
+static bool sleeps(pid_t tid)
+{
+	char path[64], line[256] = "", *state;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	f = fopen(path, "r");
+	if (!f || !fgets(line, sizeof(line), f))
+		die("%s: no state", path);
+	fclose(f);
+	state = strrchr(line, ')');
+	return state && state[2] == 'S';
+}
+
+static void *kick(void *arg)
+{
+	struct kicker *k = arg;
+
+	while (k->count ? *k->count == k->from : !sleeps(k->tid))
+		usleep(200);
+	pthread_kill(k->target, SIGUSR2);
+	return NULL;
+}
+
+/* KVM_RUN, which a signal ends that comes when the guest has run, or sleeps. */
+static long run_and_kick(struct guest *g, bool asleep)
+{
+	struct kicker k = {
+		.target = pthread_self(),
+		.tid = syscall(SYS_gettid),
+		.count = asleep ? NULL : (void *)(g->mem + COUNT),
+	};
+	long ret;
 
 	handled = 0;
-	catch(SIGALRM);
-	setitimer(ITIMER_REAL, &it, NULL);
+	catch(SIGUSR2);
+	if (k.count)
+		k.from = *k.count;
+	if (pthread_create(&k.thread, NULL, kick, &k))
+		die("no thread");
+	ret = guest_run(g);
+	pthread_join(k.thread, NULL);
+	return ret;
 }
 
 TEST(immediate_exit)
@@ -68,19 +118,14 @@ TEST(immediate_exit)
 TEST(signal_ends_a_busy_guest)
 {
 	struct guest g;
-	uint64_t before, after;
 	int i;
 
 	guest_create(&g, 0);
 	guest_start(&g, MODE_LONG, BLOB(spin));
 	for (i = 0; i < 3; i++) {
-		before = vcpu_regs(&g.cpu).rax;
-		alarm_in(20);
-		EXPECT_EQ(-EINTR, guest_run(&g));
-		EXPECT_LE(1, handled);
+		EXPECT_EQ(-EINTR, run_and_kick(&g, false));
+		EXPECT_EQ(1, handled);
 		EXPECT_EQ(KVM_EXIT_INTR, g.cpu.run->exit_reason);
-		after = vcpu_regs(&g.cpu).rax;
-		EXPECT_LT(before, after);
 	}
 	guest_destroy(&g);
 }
@@ -89,14 +134,18 @@ TEST(signal_ends_a_sleeping_guest)
 {
 	struct guest g;
 	struct kvm_mp_state mp;
-	int i;
+	int i, tries = 0;
 
 	guest_create(&g, GUEST_IRQCHIP);
 	guest_start(&g, MODE_LONG, BLOB(sti_hlt));
+	/* The thread may have slept for something else before the guest came to its HLT. */
+	do {
+		EXPECT_EQ(-EINTR, run_and_kick(&g, true));
+		ASSERT_EQ(0, vm_ioctl(g.cpu.fd, KVM_GET_MP_STATE, &mp));
+	} while (mp.mp_state != KVM_MP_STATE_HALTED && ++tries < 100);
 	for (i = 0; i < 3; i++) {
-		alarm_in(20);
-		EXPECT_EQ(-EINTR, guest_run(&g));
-		EXPECT_LE(1, handled);
+		EXPECT_EQ(-EINTR, run_and_kick(&g, true));
+		EXPECT_EQ(1, handled);
 		EXPECT_EQ(KVM_EXIT_INTR, g.cpu.run->exit_reason);
 		ASSERT_EQ(0, vm_ioctl(g.cpu.fd, KVM_GET_MP_STATE, &mp));
 		EXPECT_EQ(KVM_MP_STATE_HALTED, mp.mp_state);
@@ -122,10 +171,9 @@ TEST(pending_signal)
 	sigprocmask(SIG_BLOCK, &set, &old);
 	raise(SIGUSR1);
 	/* Blocked: the guest runs, until something else comes. */
-	alarm_in(20);
-	EXPECT_EQ(-EINTR, guest_run(&g));
+	EXPECT_EQ(-EINTR, run_and_kick(&g, false));
 	EXPECT_EQ(1, handled);
-	EXPECT_LT(0, vcpu_regs(&g.cpu).rax);
+	EXPECT_LT(0, count(&g));
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	EXPECT_EQ(2, handled);
 	guest_destroy(&g);
@@ -142,7 +190,7 @@ TEST(signal_mask)
 	struct guest g;
 	struct sigmask mask = { .len = 8 };
 	sigset_t set, pending;
-	uint64_t rax;
+	uint64_t before;
 
 	guest_create(&g, 0);
 	guest_start(&g, MODE_LONG, BLOB(spin));
@@ -162,19 +210,17 @@ TEST(signal_mask)
 	sigpending(&pending);
 	EXPECT_EQ(1, sigismember(&pending, SIGUSR1));
 
-	/* SIGUSR1 blocked within KVM_RUN too: only the timer's signal ends it. */
+	/* SIGUSR1 blocked within KVM_RUN too: only the other signal ends it. */
 	mask.set = 1UL << (SIGUSR1 - 1);
 	ASSERT_EQ(0, vm_ioctl(g.cpu.fd, KVM_SET_SIGNAL_MASK, &mask));
-	rax = vcpu_regs(&g.cpu).rax;
-	alarm_in(20);
-	EXPECT_EQ(-EINTR, guest_run(&g));
+	before = count(&g);
+	EXPECT_EQ(-EINTR, run_and_kick(&g, false));
 	EXPECT_EQ(1, handled);
-	EXPECT_LT(rax, vcpu_regs(&g.cpu).rax);
+	EXPECT_LT(before, count(&g));
 
 	/* No mask again: KVM_RUN has the thread's. */
 	ASSERT_EQ(0, vm_ioctl(g.cpu.fd, KVM_SET_SIGNAL_MASK, 0));
-	alarm_in(20);
-	EXPECT_EQ(-EINTR, guest_run(&g));
+	EXPECT_EQ(-EINTR, run_and_kick(&g, false));
 	EXPECT_EQ(1, handled);
 	sigpending(&pending);
 	EXPECT_EQ(1, sigismember(&pending, SIGUSR1));
@@ -304,14 +350,14 @@ TEST(another_thread)
 	guest_start(&g, MODE_LONG, BLOB(spin));
 	catch(SIGUSR1);
 	ASSERT_EQ(0, pthread_create(&t, NULL, run_thread, &g));
-	usleep(20000);
+	while (!count(&g))
+		usleep(200);
 	/* A kick by signal and immediate_exit together cannot be missed. */
 	g.cpu.run->immediate_exit = 1;
 	pthread_kill(t, SIGUSR1);
 	ASSERT_EQ(0, pthread_join(t, &ret));
 	EXPECT_EQ(-EINTR, (long)ret);
 	g.cpu.run->immediate_exit = 0;
-	EXPECT_LT(0, vcpu_regs(&g.cpu).rax);
 	guest_destroy(&g);
 }
 
