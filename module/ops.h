@@ -25,7 +25,7 @@
 #define KEEL_UPDATE_ROOT	2	/* the nested root changed; implies a flush */
 #define KEEL_UPDATE_INTERCEPTS	4	/* guest_debug, disabled_exits or CPUID changed */
 #define KEEL_UPDATE_TSC		8	/* vcpu->tsc_offset changed */
-#define KEEL_UPDATE_APIC	16	/* the local APIC's mode, or what it has in service, changed */
+#define KEEL_UPDATE_APIC	16	/* the local APIC's mode, what it has in service, or the way of EOIs changed */
 
 /* What vcpu_enter() says about the exit. */
 enum keel_exit_class {

@@ -73,6 +73,13 @@ void keel_pv_set_enforce(struct keel_vcpu *vcpu, bool enforce)
 	vcpu->pv.enforce = enforce;
 }
 
+static void set_eoi_msr(struct keel_vcpu *vcpu, u64 val)
+{
+	vcpu->pv.eoi_msr = val;
+	if (vcpu->apic)
+		keel_ops->vcpu_update(vcpu, KEEL_UPDATE_APIC);
+}
+
 /**
  * keel_pv_reset() - RESET or INIT
  * @vcpu: the vCPU, locked or not yet visible
@@ -82,7 +89,8 @@ void keel_pv_reset(struct keel_vcpu *vcpu, bool init)
 {
 	struct keel_pv *pv = &vcpu->pv;
 
-	pv->eoi_msr = 0;
+	if (pv->eoi_msr)
+		set_eoi_msr(vcpu, 0);
 	pv->eoi_wanted = false;
 	pv->eoi_armed = false;
 	pv->steal_msr = 0;
@@ -115,7 +123,8 @@ int msr_set_poll_control(struct keel_vcpu *vcpu, const struct msr_row *row, u32 
  * EOI without an exit. Before an entry that begins with an interrupt whose EOI nobody waits for, the guest's
  * flag is set; a guest that finds it set clears it instead of writing the EOI register. After every exit the host
  * takes the flag back: still set means that the EOI has not been made. So the flag is never set while the guest
- * does not run, and the state that the client saves is complete.
+ * does not run, and the state that the client saves is complete. A CPU that ends interrupts by itself needs no flag,
+ * and would not know of such an end.
  */
 
 int msr_set_pv_eoi(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host)
@@ -136,8 +145,17 @@ int msr_set_pv_eoi(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u
 		if (hva == KEEL_BAD_HVA || !writable)
 			return -EINVAL;
 	}
-	vcpu->pv.eoi_msr = val;
+	set_eoi_msr(vcpu, val);
 	return 0;
+}
+
+/**
+ * keel_pv_eoi_enabled() - does the guest end interrupts by a flag in its memory?
+ * @vcpu: the vCPU, locked
+ */
+bool keel_pv_eoi_enabled(const struct keel_vcpu *vcpu)
+{
+	return vcpu->pv.eoi_msr & KVM_MSR_ENABLED;
 }
 
 /**
@@ -150,7 +168,7 @@ void keel_pv_eoi_arm(struct keel_vcpu *vcpu)
 	struct keel_pv *pv = &vcpu->pv;
 
 	pv->eoi_wanted = false;
-	if (!(pv->eoi_msr & KVM_MSR_ENABLED) || !keel_lapic_eoi_is_quiet(vcpu))
+	if (!keel_pv_eoi_enabled(vcpu) || vcpu->virt_intr || !keel_lapic_eoi_is_quiet(vcpu))
 		return;
 	pv->eoi_armed = !keel_guest_write_atomic(vcpu, pv->eoi_msr & ~(u64)KVM_MSR_ENABLED, &enabled, 1);
 }

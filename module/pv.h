@@ -93,6 +93,7 @@ void keel_pv_reset(struct keel_vcpu *vcpu, bool init);
 void keel_pv_set_enforce(struct keel_vcpu *vcpu, bool enforce);
 bool keel_pv_denied(const struct keel_vcpu *vcpu, unsigned int feature);
 bool keel_pv_has_steal_time(void);
+bool keel_pv_eoi_enabled(const struct keel_vcpu *vcpu);
 int keel_pv_hypercall(struct keel_vcpu *vcpu, struct keel_hypercall *hc);
 void keel_pv_eoi_arm(struct keel_vcpu *vcpu);
 int keel_pv_eoi_sync(struct keel_vcpu *vcpu);

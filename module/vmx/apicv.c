@@ -11,6 +11,9 @@
  * Each builds on those above and has a parameter. The virtual-APIC page is the register page of struct
  * keel_lapic. There are no posted interrupts here: who sends one sets IRR and kicks, and the entry tells the CPU
  * (RVI). Runs in the vCPU's thread; update_tpr inside the window.
+ *
+ * A guest with paravirtual EOIs ends an interrupt by a flag in its memory, of which the page knows only after the next
+ * exit. So with these it is software that reads ISR; with virtual-interrupt delivery the flag is never offered.
  */
 #include <asm/apicdef.h>
 #include <asm/msr-index.h>
@@ -20,7 +23,6 @@
 /* Registers, by MSR number, that can be read from the page as they are. */
 static const u16 x2apic_reads[] = {
 	0x802, 0x803, 0x80d, 0x80f,
-	0x810, 0x811, 0x812, 0x813, 0x814, 0x815, 0x816, 0x817,
 	0x818, 0x819, 0x81a, 0x81b, 0x81c, 0x81d, 0x81e, 0x81f,
 	0x820, 0x821, 0x822, 0x823, 0x824, 0x825, 0x826, 0x827,
 	0x828, 0x832, 0x833, 0x834, 0x835, 0x836, 0x837, 0x838, 0x83e,
@@ -31,6 +33,7 @@ static const u16 x2apic_reads[] = {
 
 #define X2APIC_TPR	0x808
 #define X2APIC_EOI	0x80b
+#define X2APIC_ISR	0x810
 #define X2APIC_SELF_IPI	0x83f
 
 static void x2apic_msrs(struct vmx_vcpu *vmx)
@@ -41,6 +44,8 @@ static void x2apic_msrs(struct vmx_vcpu *vmx)
 
 	for (i = 0; i < ARRAY_SIZE(x2apic_reads); i++)
 		vmx_msr_direct(vmx, x2apic_reads[i], false, regs);
+	for (i = 0; i < 8; i++)
+		vmx_msr_direct(vmx, X2APIC_ISR + i, false, regs && vmx->vcpu.virt_intr);
 	vmx_msr_direct(vmx, X2APIC_TPR, false, on);
 	vmx_msr_direct(vmx, X2APIC_TPR, true, on);
 	vmx_msr_direct(vmx, X2APIC_EOI, true, on && vmx->vcpu.virt_intr);
@@ -62,7 +67,8 @@ void vmx_apic_update(struct vmx_vcpu *vmx)
 	else if (vmx->tpr_shadow && vmx_caps.x2apic && (vcpu->apic_base & X2APIC_ENABLE))
 		on = VMX_CPU2_X2APIC;
 	vcpu->virt_apic_page = on == VMX_CPU2_APIC_ACCESS;
-	if (on && vmx_caps.apic_regs)
+	/* In xAPIC mode the CPU reads all registers or none. */
+	if (on && vmx_caps.apic_regs && (vmx_caps.vintr || !vcpu->virt_apic_page || !keel_pv_eoi_enabled(vcpu)))
 		on |= VMX_CPU2_APIC_REGS;
 	if (on && vmx_caps.vintr)
 		on |= VMX_CPU2_VINTR;
