@@ -303,7 +303,8 @@ TEST(tsc_runs_and_follows_writes)
 	ASSERT_DONE(&g);
 	r = vcpu_regs(&g.cpu);
 	EXPECT_LT(1UL << 60, r.rbx);
-	EXPECT_LT(r.rbx, r.rdx);
+	/* Not less: Bochs' two CPUs take turns, and time stands still in a turn. */
+	EXPECT_LE(r.rbx, r.rdx);
 	/* Less than 30 seconds of a 10 GHz counter. */
 	EXPECT_LT(r.rdx, (1UL << 60) + 300000000000UL);
 	ASSERT_EQ(1, vcpu_get_msr(&g.cpu, MSR_IA32_TSC, &t));
