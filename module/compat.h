@@ -14,6 +14,7 @@
 #include <linux/mm.h>
 #include <linux/sched.h>
 #include <linux/sched/stat.h>
+#include <linux/shrinker.h>
 #include <linux/smp.h>
 #include <linux/syscore_ops.h>
 #include <linux/wait.h>
@@ -200,6 +201,42 @@ static inline int keel_add_wait_queue_priority(struct wait_queue_head *queue, st
 #else
 	add_wait_queue_priority(queue, entry);
 	return 0;
+#endif
+}
+
+/* Shrinkers are allocated by the kernel since 6.7. */
+struct keel_shrinker {
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	struct shrinker *s;
+#else
+	struct shrinker s;
+#endif
+};
+
+static inline int keel_shrinker_register(struct keel_shrinker *ks, const char *name,
+					 unsigned long (*count)(struct shrinker *, struct shrink_control *),
+					 unsigned long (*scan)(struct shrinker *, struct shrink_control *))
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	ks->s = shrinker_alloc(0, "%s", name);
+	if (!ks->s)
+		return -ENOMEM;
+	ks->s->count_objects = count;
+	ks->s->scan_objects = scan;
+	shrinker_register(ks->s);
+	return 0;
+#else
+	ks->s = (struct shrinker) { .count_objects = count, .scan_objects = scan, .seeks = DEFAULT_SEEKS };
+	return register_shrinker(&ks->s, "%s", name);
+#endif
+}
+
+static inline void keel_shrinker_unregister(struct keel_shrinker *ks)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	shrinker_free(ks->s);
+#else
+	unregister_shrinker(&ks->s);
 #endif
 }
 

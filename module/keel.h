@@ -9,7 +9,7 @@
  *	vm->slots_lock		changes of memory slots and of I/O ranges
  *	vm->srcu (read side)	slots, I/O ranges and GSI routes while they are in use
  *	vm->irqchip locks	PIC, I/O APIC, PIT: one spinlock each, interrupts off
- *	vm->mmu.lock		the tdp tree
+ *	vm->mmu.lock		the nested tree: an rwlock, which faults hold for reading
  *
  * Documentation/locking.rst says more. Terms: gpa, gfn (guest physical), hva (client's virtual), hpa,
  * pfn (host physical), gva (guest virtual).
@@ -399,7 +399,7 @@ int keel_vm_create_fd(unsigned long type);
 struct keel_vm *keel_vm_get(struct keel_vm *vm);
 void keel_vm_put(struct keel_vm *vm);
 void keel_vm_kill(struct keel_vm *vm, const char *reason);
-void keel_vm_request_all(struct keel_vm *vm, enum keel_req req, bool wait);
+void keel_vm_request_all(struct keel_vm *vm, enum keel_req req, struct cpumask *wait);
 int keel_check_extension(struct keel_vm *vm, long cap);
 struct keel_vcpu *keel_vcpu_by_id(struct keel_vm *vm, u32 id);
 

@@ -120,7 +120,7 @@ void keel_clock_set_ns(struct keel_vm *vm, u64 ns)
 	vm->clock.ns = ns;
 	vm->clock.epoch = READ_ONCE(clock_epoch);
 	raw_spin_unlock_irqrestore(&vm->tsc_lock, flags);
-	keel_vm_request_all(vm, KEEL_REQ_CLOCK, false);
+	keel_vm_request_all(vm, KEEL_REQ_CLOCK, NULL);
 }
 
 /**

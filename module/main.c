@@ -339,11 +339,14 @@ static int __init keel_init(void)
 	r = keel_irqfd_module_init();
 	if (r)
 		goto fail_hw;
+	r = keel_shrink_module_init();
+	if (r)
+		goto fail_irqfd;
 	keel_cpuid_module_init();
 	keel_run_module_init();
 	r = hooks_init();
 	if (r)
-		goto fail_irqfd;
+		goto fail_shrink;
 	r = misc_register(&keel_dev);
 	if (r)
 		goto fail_hooks;
@@ -355,6 +358,8 @@ static int __init keel_init(void)
 
 fail_hooks:
 	hooks_exit();
+fail_shrink:
+	keel_shrink_module_exit();
 fail_irqfd:
 	keel_irqfd_module_exit();
 fail_hw:
@@ -368,6 +373,7 @@ static void __exit keel_exit(void)
 		misc_deregister(&kvm_dev);
 	misc_deregister(&keel_dev);
 	hooks_exit();
+	keel_shrink_module_exit();
 	keel_irqfd_module_exit();
 	keel_ops->hw_exit();
 }

@@ -73,6 +73,8 @@ struct keel_sched {
 /* Counters, written by the vCPU's thread. */
 struct keel_vcpu_stats {
 	u64 user_exits;		/* KVM_RUN returned 0 */
+	u64 faults;		/* nested faults */
+	u64 fast_faults;	/* of those: ended without a lock */
 	u64 halts;		/* the vCPU had to wait in HLT */
 	u64 halt_polls;		/* of those: polled */
 	u64 halt_poll_hits;	/* of those: did not need to sleep */

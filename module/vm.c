@@ -115,7 +115,7 @@ void keel_vm_kill(struct keel_vm *vm, const char *reason)
 	if (cmpxchg(&vm->dead, NULL, reason))
 		return;
 	pr_info("VM of pid %d killed: %s\n", task_tgid_nr(current), reason);
-	keel_vm_request_all(vm, KEEL_REQ_DEAD, false);
+	keel_vm_request_all(vm, KEEL_REQ_DEAD, NULL);
 }
 
 static void ipi_ack(void *unused)
@@ -126,14 +126,19 @@ static void ipi_ack(void *unused)
  * keel_vm_request_all() - make a request of every vCPU
  * @vm: the VM
  * @req: the request
- * @wait: return only when no vCPU is in guest mode as it was before the request
+ * @wait: NULL; or a mask to work with: return only when no vCPU is in guest mode as it was before the request
+ *
+ * All CPUs that are to be waited for are interrupted at once.
  *
  * Context: preemptible or under a spinlock, interrupts on.
  */
-void keel_vm_request_all(struct keel_vm *vm, enum keel_req req, bool wait)
+void keel_vm_request_all(struct keel_vm *vm, enum keel_req req, struct cpumask *wait)
 {
 	struct keel_vcpu *vcpu;
-	int i, cpu;
+	int i;
+
+	if (wait)
+		cpumask_clear(wait);
 
 	keel_for_each_vcpu(i, vcpu, vm) {
 		keel_request(req, vcpu);
@@ -142,12 +147,15 @@ void keel_vm_request_all(struct keel_vm *vm, enum keel_req req, bool wait)
 			continue;
 		}
 		smp_mb();	/* the request before the mode: pairs with run_inner() */
-		if (smp_load_acquire(&vcpu->mode) == KEEL_OUTSIDE)
-			continue;
-		/* The interrupt is taken only after the exit, with interrupts on: then it has left. */
-		cpu = READ_ONCE(vcpu->cpu);
-		smp_call_function_single(cpu, ipi_ack, NULL, 1);
+		if (smp_load_acquire(&vcpu->mode) != KEEL_OUTSIDE)
+			cpumask_set_cpu(READ_ONCE(vcpu->cpu), wait);
 	}
+	if (!wait || cpumask_empty(wait))
+		return;
+	/* The interrupt is taken only after the exit, with interrupts on: then it has left. */
+	preempt_disable();
+	smp_call_function_many(wait, ipi_ack, NULL, true);
+	preempt_enable();
 }
 
 /**

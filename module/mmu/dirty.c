@@ -82,8 +82,8 @@ int keel_dirty_ring_serve(struct keel_vcpu *vcpu)
  * @slot: the page's slot, which may be one that is not logged
  * @gfn: guest page in @slot
  *
- * After the write, so that whoever takes the record away sees the data; or under mmu.lock (tdp.c). The bit
- * is set even if it seems to be set: a plain look first could be ordered before the write.
+ * After the write, so that whoever takes the record away sees the data, or after the page became writable
+ * (tdp_fault.c). The bit is set even if it seems to be set: a plain look first could be ordered before the write.
  */
 void keel_mark_dirty(struct keel_vcpu *vcpu, struct keel_memslot *slot, gfn_t gfn)
 {
@@ -148,7 +148,7 @@ void keel_dirty_log_switch(struct keel_vm *vm, const struct keel_memslot *old, c
 		keel_mmu_write_protect_slot(vm, new);
 	/* Small pages that the log forced may become large ones again. */
 	if (!keel_slot_logs(new) && keel_slot_logs(old))
-		keel_mmu_zap_gfns(vm, new->base_gfn, new->base_gfn + new->npages);
+		keel_mmu_recover_slot(vm, new);
 }
 
 /* The slot that a request names, with its bitmap, or an error. slots_lock held. */

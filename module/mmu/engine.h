@@ -3,7 +3,7 @@
  * What map.c shares with the engine that makes the tables which the CPU walks (tdp.c).
  *
  * The engine knows entries and tables. map.c knows slots, host addresses, the race with the MMU notifier, and when
- * TLBs are flushed. All functions are called with mmu.lock held unless they say otherwise.
+ * TLBs are flushed. All functions are called with mmu.lock held for writing unless they say otherwise.
  */
 #ifndef KEEL_ENGINE_H
 #define KEEL_ENGINE_H
@@ -35,8 +35,10 @@ struct keel_map {
 	struct keel_vcpu *vcpu;
 	struct keel_memslot *slot;
 	gfn_t gfn;
+	u32 access;			/* KEEL_ACC_* */
 	unsigned long seq;		/* invalidate_seq before the host's page was looked up */
 	struct keel_host_page host;
+	bool map_writable;		/* if the host's page is: else a later write is to fault, and be recorded */
 };
 
 /* Guest pages that one entry of a table at @level covers; level 1 holds 4 KiB entries. */
@@ -58,12 +60,18 @@ void keel_zap_breathe(struct keel_zap *z);
 bool keel_range_invalidating(const struct keel_mmu *mmu, unsigned long hva, unsigned long size);
 int keel_map_gfn(struct keel_map *m);
 
+/* tdp_fault.c */
+int keel_tdp_fault(struct keel_vcpu *vcpu, gpa_t gpa, u32 access);
+bool keel_tdp_fix(const struct keel_map *m, u32 access);
+bool keel_tdp_install(const struct keel_map *m);
+void keel_tdp_replace(const struct keel_map *m, struct keel_zap *z);
+
 /* tdp.c */
 gfn_t keel_tdp_end(void);
-int keel_tdp_fault(struct keel_vcpu *vcpu, gpa_t gpa, u32 access);
-void keel_tdp_install(const struct keel_map *m, struct keel_zap *z);
 void keel_tdp_zap_range(struct keel_zap *z, gfn_t start, gfn_t end);
 gfn_t keel_tdp_write_protect(struct keel_zap *z, gfn_t gfn);
+gfn_t keel_tdp_recover(struct keel_zap *z, const struct keel_memslot *slot, gfn_t gfn);
+unsigned long keel_tdp_shrink(struct keel_zap *z, unsigned long nr);
 bool keel_tdp_age_range(struct keel_zap *z, gfn_t gfn, gfn_t end, enum keel_age how);
 void keel_tdp_free(struct keel_vm *vm, u64 *table, int level, bool may_sleep);
 int keel_tdp_vm_init(struct keel_vm *vm);

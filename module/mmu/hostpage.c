@@ -57,6 +57,8 @@ int keel_host_page_get(struct mm_struct *mm, struct keel_host_page *hp)
 		hp->writable = true;
 		goto found;
 	}
+	if (!hp->write && get_user_pages_fast_only(hp->hva, 1, 0, &hp->page) == 1)
+		goto found;
 	if (hp->write)
 		flags |= FOLL_WRITE;
 	n = get_user_pages_unlocked(hp->hva, 1, &hp->page, flags);
@@ -94,7 +96,7 @@ void keel_host_page_put(struct keel_host_page *hp)
 /**
  * keel_host_level() - the level of the host's own leaf entry at an address
  * @mm: the client's address space
- * @hva: an address in it; mmu.lock is held and the sequence was checked
+ * @hva: an address in it; mmu.lock is held, for reading at least, and the sequence was checked
  *
  * Interrupts off keep the host's tables from being freed under the walk. That the answer holds for as
  * long as the mapping made from it: a host that splits or unmaps a huge page first calls the notifier

@@ -32,27 +32,32 @@ u64 *keel_table_alloc(struct keel_vm *vm)
 	return table;
 }
 
+static void table_free_rcu(struct rcu_head *head)
+{
+	__free_page(container_of(head, struct page, rcu_head));
+}
+
 /**
- * keel_table_free() - free a page of page tables
+ * keel_table_free() - free a page of page tables, when no fault can be looking at it any more
  * @vm: the VM
  * @table: the page; no CPU can reach it any more
  */
 void keel_table_free(struct keel_vm *vm, u64 *table)
 {
-	free_page((unsigned long)table);
 	atomic_long_dec(&vm->mmu.nr_tables);
+	call_rcu(&virt_to_page(table)->rcu_head, table_free_rcu);
 }
 
 /**
  * keel_mmu_flush_tlb() - make every vCPU forget its cached translations
- * @vm: the VM; the caller holds mmu.lock
+ * @vm: the VM; the caller holds mmu.lock for writing
  *
  * On return no vCPU runs guest code on a translation cached before the call: those in the guest have left
  * it, the others flush before they enter.
  */
 void keel_mmu_flush_tlb(struct keel_vm *vm)
 {
-	keel_vm_request_all(vm, KEEL_REQ_TLB_FLUSH, true);
+	keel_vm_request_all(vm, KEEL_REQ_TLB_FLUSH, vm->mmu.flush_mask);
 }
 
 /**
@@ -84,16 +89,16 @@ static void zap_free(struct keel_zap *z)
 void keel_zap_breathe(struct keel_zap *z)
 	__must_hold(&z->vm->mmu.lock)
 {
-	spinlock_t *lock = &z->vm->mmu.lock;
+	rwlock_t *lock = &z->vm->mmu.lock;
 
-	if (z->nr < KEEL_ZAP_BATCH && !(z->may_sleep && (need_resched() || spin_needbreak(lock))))
+	if (z->nr < KEEL_ZAP_BATCH && !(z->may_sleep && (need_resched() || rwlock_needbreak(lock))))
 		return;
 	keel_zap_flush(z);
-	spin_unlock(lock);
+	write_unlock(lock);
 	zap_free(z);
 	if (z->may_sleep)
 		cond_resched();
-	spin_lock(lock);
+	write_lock(lock);
 }
 
 /**
@@ -102,16 +107,16 @@ void keel_zap_breathe(struct keel_zap *z)
  * @start: first page
  * @end: page after the last one
  *
- * TLBs are flushed and tables freed on return. May sleep.
+ * TLBs are flushed on return. May sleep.
  */
 void keel_mmu_zap_gfns(struct keel_vm *vm, gfn_t start, gfn_t end)
 {
 	struct keel_zap z = { .vm = vm, .may_sleep = true };
 
-	spin_lock(&vm->mmu.lock);
+	write_lock(&vm->mmu.lock);
 	keel_tdp_zap_range(&z, start, end);
 	keel_zap_flush(&z);
-	spin_unlock(&vm->mmu.lock);
+	write_unlock(&vm->mmu.lock);
 	zap_free(&z);
 }
 
@@ -128,13 +133,58 @@ void keel_mmu_write_protect_slot(struct keel_vm *vm, const struct keel_memslot *
 	gfn_t gfn = slot->base_gfn;
 	gfn_t end = min_t(gfn_t, slot->base_gfn + slot->npages, keel_tdp_end());
 
-	spin_lock(&vm->mmu.lock);
+	write_lock(&vm->mmu.lock);
 	while (gfn < end) {
 		gfn = keel_tdp_write_protect(&z, gfn);
 		keel_zap_breathe(&z);
 	}
 	keel_zap_flush(&z);
-	spin_unlock(&vm->mmu.lock);
+	write_unlock(&vm->mmu.lock);
+}
+
+/**
+ * keel_mmu_recover_slot() - make room for large leaves in a slot that is not logged any more
+ * @vm: the VM; the caller holds slots_lock, current->mm is the VM's
+ * @slot: the slot, as every fault sees it
+ *
+ * May sleep.
+ */
+void keel_mmu_recover_slot(struct keel_vm *vm, const struct keel_memslot *slot)
+{
+	struct keel_zap z = { .vm = vm, .may_sleep = true };
+	gfn_t gfn = slot->base_gfn;
+	gfn_t end = min_t(gfn_t, slot->base_gfn + slot->npages, keel_tdp_end());
+
+	write_lock(&vm->mmu.lock);
+	while (gfn < end) {
+		gfn = keel_tdp_recover(&z, slot, gfn);
+		keel_zap_breathe(&z);
+	}
+	keel_zap_flush(&z);
+	write_unlock(&vm->mmu.lock);
+	zap_free(&z);
+}
+
+/**
+ * keel_mmu_shrink() - give up page tables that were not used lately
+ * @vm: the VM
+ * @nr: how many tables to look at
+ *
+ * Takes mmu.lock. May sleep.
+ *
+ * Return: how many were looked at
+ */
+unsigned long keel_mmu_shrink(struct keel_vm *vm, unsigned long nr)
+{
+	struct keel_zap z = { .vm = vm, .may_sleep = true };
+	unsigned long seen;
+
+	write_lock(&vm->mmu.lock);
+	seen = keel_tdp_shrink(&z, nr);
+	keel_zap_flush(&z);
+	write_unlock(&vm->mmu.lock);
+	zap_free(&z);
+	return seen;
 }
 
 /**
@@ -153,14 +203,14 @@ void keel_mmu_write_protect_bits(struct keel_vm *vm, gfn_t base, const unsigned 
 	struct keel_zap z = { .vm = vm, .may_sleep = true };
 	unsigned long bit;
 
-	spin_lock(&vm->mmu.lock);
+	write_lock(&vm->mmu.lock);
 	for_each_set_bit(bit, bits, nr) {
 		if (base + bit < keel_tdp_end())
 			keel_tdp_write_protect(&z, base + bit);
 		keel_zap_breathe(&z);
 	}
 	keel_zap_flush(&z);
-	spin_unlock(&vm->mmu.lock);
+	write_unlock(&vm->mmu.lock);
 }
 
 /**
@@ -174,14 +224,14 @@ void keel_mmu_write_protect_gfns(struct keel_vm *vm, const gfn_t *gfns, unsigned
 	struct keel_zap z = { .vm = vm, .may_sleep = true };
 	unsigned int i;
 
-	spin_lock(&vm->mmu.lock);
+	write_lock(&vm->mmu.lock);
 	for (i = 0; i < nr; i++) {
 		if (gfns[i] < keel_tdp_end())
 			keel_tdp_write_protect(&z, gfns[i]);
 		keel_zap_breathe(&z);
 	}
 	keel_zap_flush(&z);
-	spin_unlock(&vm->mmu.lock);
+	write_unlock(&vm->mmu.lock);
 }
 
 /* The guest pages of @slot in [start, end), which are host virtual addresses; false if there are none. */
@@ -219,12 +269,12 @@ bool keel_mmu_unmap_hva_range(struct keel_vm *vm, unsigned long start, unsigned 
 
 	idx = srcu_read_lock(&vm->srcu);
 	slots = srcu_dereference(vm->slots, &vm->srcu);
-	spin_lock(&vm->mmu.lock);
+	write_lock(&vm->mmu.lock);
 	for (i = 0; i < slots->nr; i++)
 		if (slot_hva_range(&slots->slot[i], start, end, &first, &last))
 			keel_tdp_zap_range(&z, first, last);
 	keel_zap_flush(&z);
-	spin_unlock(&vm->mmu.lock);
+	write_unlock(&vm->mmu.lock);
 	srcu_read_unlock(&vm->srcu, idx);
 	zap_free(&z);
 	return z.did;
@@ -251,12 +301,12 @@ bool keel_mmu_age_hva_range(struct keel_vm *vm, unsigned long start, unsigned lo
 
 	idx = srcu_read_lock(&vm->srcu);
 	slots = srcu_dereference(vm->slots, &vm->srcu);
-	spin_lock(&vm->mmu.lock);
+	write_lock(&vm->mmu.lock);
 	for (i = 0; i < slots->nr; i++)
 		if (slot_hva_range(&slots->slot[i], start, end, &first, &last))
 			young |= keel_tdp_age_range(&z, first, last, how);
 	keel_zap_flush(&z);
-	spin_unlock(&vm->mmu.lock);
+	write_unlock(&vm->mmu.lock);
 	srcu_read_unlock(&vm->srcu, idx);
 	return young;
 }
@@ -277,11 +327,46 @@ bool keel_range_invalidating(const struct keel_mmu *mmu, unsigned long hva, unsi
 /* Stands for vm->apic_page, which is no slot. */
 static struct keel_memslot apic_slot = { .base_gfn = KEEL_APIC_GFN, .npages = 1 };
 
+/* mmu.lock held, for reading at least: is what was looked up without it still true? */
+static bool host_page_stands(const struct keel_map *m)
+{
+	const struct keel_mmu *mmu = &m->vcpu->vm->mmu;
+
+	return m->seq == mmu->invalidate_seq && !keel_range_invalidating(mmu, m->host.hva, PAGE_SIZE);
+}
+
+/*
+ * Under the lock: a host that cleans the page has to zap it first, and would wait. The host's own dirty bit need
+ * not be set, the lookup may have found it clean and writable. Later writes need no more than a bit in the leaf.
+ */
+static void host_page_dirty(const struct keel_map *m)
+{
+	if (m->host.page && m->host.writable && !PageReserved(m->host.page))
+		folio_set_dirty(page_folio(m->host.page));
+}
+
+/* mmu.lock held for reading. False: it takes replace(). */
+static bool install(const struct keel_map *m)
+{
+	if (!keel_tdp_install(m))
+		return false;
+	host_page_dirty(m);
+	return true;
+}
+
+/* mmu.lock held for writing. */
+static void replace(const struct keel_map *m, struct keel_zap *z)
+{
+	keel_tdp_replace(m, z);
+	host_page_dirty(m);
+}
+
 /* The slot is known and vm->srcu held: find the host page, install it. */
 static int map_page(struct keel_map *m)
 {
 	struct keel_vm *vm = m->vcpu->vm;
 	struct keel_zap z = { .vm = vm, .may_sleep = true };
+	bool done;
 	int r;
 
 	m->seq = READ_ONCE(vm->mmu.invalidate_seq);
@@ -297,18 +382,16 @@ static int map_page(struct keel_map *m)
 	if (r)
 		return r;
 
-	spin_lock(&vm->mmu.lock);
-	if (m->seq == vm->mmu.invalidate_seq && !keel_range_invalidating(&vm->mmu, m->host.hva, PAGE_SIZE)) {
-		keel_tdp_install(m, &z);
-		/*
-		 * Under the lock: a host that cleans the page has to zap it first, and would wait. The
-		 * host's own dirty bit need not be set, the lookup may have found it clean and writable.
-		 */
-		if (m->host.page && m->host.writable && !PageReserved(m->host.page))
-			folio_set_dirty(page_folio(m->host.page));
+	read_lock(&vm->mmu.lock);
+	done = !host_page_stands(m) || install(m);
+	read_unlock(&vm->mmu.lock);
+	if (!done) {
+		write_lock(&vm->mmu.lock);
+		if (host_page_stands(m))
+			replace(m, &z);
+		write_unlock(&vm->mmu.lock);
+		zap_free(&z);
 	}
-	spin_unlock(&vm->mmu.lock);
-	zap_free(&z);
 
 	keel_host_page_put(&m->host);
 	return KEEL_MMU_RETRY;
@@ -324,10 +407,11 @@ static int map_apic_page(struct keel_map *m)
 	m->host.page = virt_to_page(vm->apic_page);
 	m->host.pfn = page_to_pfn(m->host.page);
 	m->host.writable = true;
-	spin_lock(&vm->mmu.lock);
+	m->map_writable = true;
+	write_lock(&vm->mmu.lock);
 	if (!READ_ONCE(vm->apic_page_off))
-		keel_tdp_install(m, &z);
-	spin_unlock(&vm->mmu.lock);
+		keel_tdp_replace(m, &z);
+	write_unlock(&vm->mmu.lock);
 	zap_free(&z);
 	return KEEL_MMU_RETRY;
 }
@@ -342,7 +426,7 @@ static bool is_apic_page(const struct keel_map *m)
 
 /**
  * keel_map_gfn() - find the host's page for a guest page, and have it installed
- * @m: vcpu, gfn and host.write are set; the engine's tables for it are allocated
+ * @m: vcpu, gfn, access and host.write are set; the engine's tables for it are allocated
  *
  * Takes mmu.lock. May sleep, and may wait long for the host's page (a userfaultfd, a slow file).
  *
@@ -363,9 +447,13 @@ int keel_map_gfn(struct keel_map *m)
 		r = KEEL_MMU_EMULATE;
 	} else if (READ_ONCE(m->slot->invalid)) {
 		r = KEEL_MMU_RETRY;
+	} else if (keel_tdp_fix(m, m->access)) {
+		m->vcpu->stats.fast_faults++;
+		r = KEEL_MMU_RETRY;
 	} else {
 		m->host.hva = m->slot->hva + ((m->gfn - m->slot->base_gfn) << PAGE_SHIFT);
-		m->host.may_write = !(m->slot->flags & KVM_MEM_READONLY) && (m->host.write || !keel_slot_logs(m->slot));
+		m->host.may_write = !(m->slot->flags & KVM_MEM_READONLY);
+		m->map_writable = m->host.write || !keel_slot_logs(m->slot);
 		r = map_page(m);
 	}
 	srcu_read_unlock(&vm->srcu, idx);
@@ -387,6 +475,7 @@ int keel_map_gfn(struct keel_map *m)
 int keel_mmu_fault(struct keel_vcpu *vcpu, gpa_t gpa, u32 access)
 {
 	might_sleep();
+	vcpu->stats.faults++;
 	return keel_tdp_fault(vcpu, gpa, access);
 }
 
@@ -398,8 +487,15 @@ int keel_mmu_fault(struct keel_vcpu *vcpu, gpa_t gpa, u32 access)
  */
 int keel_mmu_vm_init(struct keel_vm *vm)
 {
-	spin_lock_init(&vm->mmu.lock);
-	return keel_tdp_vm_init(vm);
+	int r;
+
+	rwlock_init(&vm->mmu.lock);
+	if (!zalloc_cpumask_var(&vm->mmu.flush_mask, GFP_KERNEL_ACCOUNT))
+		return -ENOMEM;
+	r = keel_tdp_vm_init(vm);
+	if (!r)
+		keel_shrink_add(vm);
+	return r;
 }
 
 /**
@@ -408,7 +504,9 @@ int keel_mmu_vm_init(struct keel_vm *vm)
  */
 void keel_mmu_vm_destroy(struct keel_vm *vm)
 {
+	keel_shrink_remove(vm);
 	keel_tdp_vm_destroy(vm);
+	free_cpumask_var(vm->mmu.flush_mask);
 	WARN_ON_ONCE(atomic_long_read(&vm->mmu.nr_tables));
 }
 

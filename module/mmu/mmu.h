@@ -6,14 +6,15 @@
  * asks the host for the page in between, notifier.c keeps the tree true when the host moves a page, gwalk.c
  * reads guest page tables (gva to gpa).
  *
- * Order: vm->slots_lock, then vm->srcu (read side), then mmu.lock. mmu.lock is a plain spinlock that is
- * held over remote TLB flushes, which wait for other CPUs: it must never be taken with interrupts off,
- * and so never inside the window.
+ * Order: vm->slots_lock, then vm->srcu (read side), then mmu.lock. mmu.lock is a spinning rwlock, which faults hold
+ * for reading. Held for writing it may be held over remote TLB flushes, which wait for other CPUs: it must never be
+ * taken with interrupts off, and so never inside the window.
  */
 #ifndef KEEL_MMU_H
 #define KEEL_MMU_H
 
 #include <linux/atomic.h>
+#include <linux/cpumask.h>
 #include <linux/kvm.h>
 #include <linux/kvm_types.h>	/* gva_t, gpa_t, gfn_t, hpa_t */
 #include <linux/mmu_notifier.h>
@@ -65,7 +66,7 @@ struct keel_pte_format {
 
 /* The nested tree of a VM. @lock guards the tree; the sequence and range guard against the notifier. */
 struct keel_mmu {
-	spinlock_t lock;
+	rwlock_t lock;
 	hpa_t root;			/* physical address of the top table, for the VM's whole life */
 	u64 *root_table;		/* the same page, mapped */
 	struct mmu_notifier notifier;
@@ -73,6 +74,9 @@ struct keel_mmu {
 	int invalidate_active;		/* lock: notifier ranges in progress */
 	unsigned long invalidate_start, invalidate_end;	/* hva, lock: covers all of them */
 	atomic_long_t nr_tables;	/* pages of page tables, the root included */
+	cpumask_var_t flush_mask;	/* lock: CPUs that a flush waits for */
+	gfn_t shrink_gfn;		/* lock: where the shrinker goes on */
+	struct list_head shrink_link;	/* shrink.c's */
 	bool notifier_registered;
 };
 
@@ -170,6 +174,8 @@ void keel_mmu_vcpu_destroy(struct keel_vcpu *vcpu);
 int keel_mmu_fault(struct keel_vcpu *vcpu, gpa_t gpa, u32 access);
 void keel_mmu_zap_gfns(struct keel_vm *vm, gfn_t start, gfn_t end);
 void keel_mmu_write_protect_slot(struct keel_vm *vm, const struct keel_memslot *slot);
+void keel_mmu_recover_slot(struct keel_vm *vm, const struct keel_memslot *slot);
+unsigned long keel_mmu_shrink(struct keel_vm *vm, unsigned long nr);
 void keel_mmu_write_protect_bits(struct keel_vm *vm, gfn_t base, const unsigned long *bits, unsigned long nr);
 void keel_mmu_write_protect_gfns(struct keel_vm *vm, const gfn_t *gfns, unsigned int nr);
 void keel_mmu_flush_tlb(struct keel_vm *vm);
@@ -199,6 +205,12 @@ struct keel_host_page {
 int keel_host_page_get(struct mm_struct *mm, struct keel_host_page *hp);
 void keel_host_page_put(struct keel_host_page *hp);
 int keel_host_level(struct mm_struct *mm, unsigned long hva);
+
+/* shrink.c */
+int keel_shrink_module_init(void);
+void keel_shrink_module_exit(void);
+void keel_shrink_add(struct keel_vm *vm);
+void keel_shrink_remove(struct keel_vm *vm);
 
 /* notifier.c */
 int keel_notifier_register(struct keel_vm *vm);

@@ -3,8 +3,8 @@
  * The MMU notifier: keeps the nested tree true while the host swaps, merges, migrates, splits or unmaps
  * the pages behind guest memory. Because of it no guest page is pinned.
  *
- * The race with a fault, which looks the host page up without a lock, is closed by two fields under
- * mmu.lock (include/linux/mmu_notifier.h has the host's side of the contract):
+ * The race with a fault, which looks the host page up without a lock, is closed by two fields that change with
+ * mmu.lock held for writing and are checked with it held for reading (include/linux/mmu_notifier.h has the host's side of the contract):
  *
  * - From invalidate_range_start() to _end(), invalidate_active is raised and the range noted: a fault in
  *   the range does not install anything.
@@ -29,7 +29,7 @@ static int keel_invalidate_start(struct mmu_notifier *mn, const struct mmu_notif
 	struct keel_vm *vm = notifier_vm(mn);
 	struct keel_mmu *mmu = &vm->mmu;
 
-	spin_lock(&mmu->lock);
+	write_lock(&mmu->lock);
 	if (!mmu->invalidate_active++) {
 		mmu->invalidate_start = range->start;
 		mmu->invalidate_end = range->end;
@@ -38,7 +38,7 @@ static int keel_invalidate_start(struct mmu_notifier *mn, const struct mmu_notif
 		mmu->invalidate_start = min(mmu->invalidate_start, range->start);
 		mmu->invalidate_end = max(mmu->invalidate_end, range->end);
 	}
-	spin_unlock(&mmu->lock);
+	write_unlock(&mmu->lock);
 
 	keel_mmu_unmap_hva_range(vm, range->start, range->end, mmu_notifier_range_blockable(range));
 	return 0;
@@ -48,11 +48,11 @@ static void keel_invalidate_end(struct mmu_notifier *mn, const struct mmu_notifi
 {
 	struct keel_mmu *mmu = &notifier_vm(mn)->mmu;
 
-	spin_lock(&mmu->lock);
+	write_lock(&mmu->lock);
 	WRITE_ONCE(mmu->invalidate_seq, mmu->invalidate_seq + 1);
 	WARN_ON_ONCE(!mmu->invalidate_active);
 	mmu->invalidate_active--;
-	spin_unlock(&mmu->lock);
+	write_unlock(&mmu->lock);
 }
 
 static keel_young_t keel_clear_flush_young(struct mmu_notifier *mn, struct mm_struct *mm,

@@ -3,23 +3,15 @@
  * The nested page tree: guest physical to host physical addresses, one tree a VM, for NPT (APM 2, 15.25)
  * and EPT (SDM 3C, 28.3) alike; struct keel_pte_format has the bits.
  *
- * mmu.lock guards every entry; CPUs walk the tree meanwhile and may set accessed and dirty bits. Nothing
- * is read back from the dirty bit (a page mapped writable is marked dirty when it is mapped), so plain
- * stores to live entries lose nothing.
+ * This file takes away: entries, permissions, tables, always with mmu.lock held for writing. tdp_fault.c adds. Nothing
+ * is read back from the dirty bit: a page mapped writable is marked dirty when it is mapped. Tables are freed after
+ * the flush and after an RCU grace period, since a fault looks for its leaf under RCU alone.
  *
  * Slots, host pages, the MMU notifier and the rule when TLBs are flushed are map.c's.
  */
 #include <linux/gfp.h>
-#include <linux/mem_encrypt.h>
-#include <linux/mm.h>
 
-#include "engine.h"
-#include "ops.h"
-
-static const struct keel_pte_format *fmt(void)
-{
-	return keel_ops->pte_format;
-}
+#include "tdp.h"
 
 /**
  * keel_tdp_end() - the first guest page beyond the tree's reach
@@ -28,27 +20,7 @@ static const struct keel_pte_format *fmt(void)
  */
 gfn_t keel_tdp_end(void)
 {
-	return 1ULL << (9 * fmt()->levels);
-}
-
-static bool pte_is_present(u64 pte)
-{
-	return pte & fmt()->present;
-}
-
-static bool pte_is_leaf(u64 pte, int level)
-{
-	return level == 1 || (pte & fmt()->large);
-}
-
-static hpa_t entry_pa(u64 pte)
-{
-	return __sme_clr(pte) & KEEL_PTE_PA_MASK;
-}
-
-static u64 *entry_table(u64 pte)
-{
-	return __va(entry_pa(pte));
+	return 1ULL << (9 * keel_pte_format()->levels);
 }
 
 /**
@@ -65,23 +37,28 @@ void keel_tdp_free(struct keel_vm *vm, u64 *table, int level, bool may_sleep)
 	for (i = 0; level > 1 && i < KEEL_PTES_PER_TABLE; i++) {
 		u64 pte = table[i];
 
-		if (pte_is_present(pte) && !pte_is_leaf(pte, level))
-			keel_tdp_free(vm, entry_table(pte), level - 1, may_sleep);
+		if (keel_pte_present(pte) && !keel_pte_leaf(pte, level))
+			keel_tdp_free(vm, keel_pte_table(pte), level - 1, may_sleep);
 	}
 	keel_table_free(vm, table);
 	if (may_sleep)
 		cond_resched();
 }
 
-static void zap_entry(struct keel_zap *z, u64 *ptep, int level)
+/**
+ * keel_tdp_zap_entry() - take an entry away, with all below it
+ * @z: the work so far, with room for a dead table
+ * @ptep: the entry, which is present
+ * @level: its level
+ */
+void keel_tdp_zap_entry(struct keel_zap *z, u64 *ptep, int level)
 {
-	u64 pte = READ_ONCE(*ptep);
+	u64 pte = xchg(ptep, 0);
 
-	WRITE_ONCE(*ptep, 0);
 	z->flush = true;
 	z->did = true;
-	if (!pte_is_leaf(pte, level)) {
-		z->dead[z->nr].table = entry_table(pte);
+	if (!keel_pte_leaf(pte, level)) {
+		z->dead[z->nr].table = keel_pte_table(pte);
 		z->dead[z->nr].level = level - 1;
 		z->nr++;
 	}
@@ -97,19 +74,19 @@ static gfn_t zap_step(struct keel_zap *z, gfn_t gfn, gfn_t end)
 	u64 *table = z->vm->mmu.root_table;
 	int level;
 
-	for (level = fmt()->levels;; level--) {
+	for (level = keel_pte_format()->levels;; level--) {
 		u64 *ptep = &table[keel_level_index(gfn, level)];
 		u64 pte = READ_ONCE(*ptep);
 		gfn_t first = gfn & ~(keel_level_span(level) - 1);
 		gfn_t next = first + keel_level_span(level);
 
-		if (!pte_is_present(pte))
+		if (!keel_pte_present(pte))
 			return next;
-		if (pte_is_leaf(pte, level) || (first == gfn && next <= end)) {
-			zap_entry(z, ptep, level);
+		if (keel_pte_leaf(pte, level) || (first == gfn && next <= end)) {
+			keel_tdp_zap_entry(z, ptep, level);
 			return next;
 		}
-		table = entry_table(pte);
+		table = keel_pte_table(pte);
 	}
 }
 
@@ -131,23 +108,35 @@ void keel_tdp_zap_range(struct keel_zap *z, gfn_t start, gfn_t end)
 	}
 }
 
-/* Finds the leaf that maps @gfn, or NULL; *@next is the first page after the entry where that ended. */
-static u64 *leaf_find(struct keel_mmu *mmu, gfn_t gfn, gfn_t *next)
+/**
+ * keel_tdp_leaf() - find the leaf that maps a guest page
+ * @mmu: the MMU; mmu.lock is held, or RCU (read side): then the leaf may be dead already, and a compare-and-exchange
+ *	that gives it a permission does no harm, because the flush that makes it dead is still to come
+ * @gfn: guest page, below keel_tdp_end()
+ * @level: set to the level of the leaf, or of the entry that is not present
+ *
+ * Return: the leaf or NULL
+ */
+u64 *keel_tdp_leaf(struct keel_mmu *mmu, gfn_t gfn, int *level)
 {
 	u64 *table = mmu->root_table;
-	int level;
 
-	for (level = fmt()->levels;; level--) {
-		u64 *ptep = &table[keel_level_index(gfn, level)];
+	for (*level = keel_pte_format()->levels;; --*level) {
+		u64 *ptep = &table[keel_level_index(gfn, *level)];
 		u64 pte = READ_ONCE(*ptep);
 
-		*next = (gfn | (keel_level_span(level) - 1)) + 1;
-		if (!pte_is_present(pte))
+		if (!keel_pte_present(pte))
 			return NULL;
-		if (pte_is_leaf(pte, level))
+		if (keel_pte_leaf(pte, *level))
 			return ptep;
-		table = entry_table(pte);
+		table = keel_pte_table(pte);
 	}
+}
+
+/* The first page after the entry of @level that covers @gfn. */
+static gfn_t next_entry(gfn_t gfn, int level)
+{
+	return (gfn | (keel_level_span(level) - 1)) + 1;
 }
 
 /**
@@ -159,18 +148,34 @@ static u64 *leaf_find(struct keel_mmu *mmu, gfn_t gfn, gfn_t *next)
  */
 gfn_t keel_tdp_write_protect(struct keel_zap *z, gfn_t gfn)
 {
-	gfn_t next;
-	u64 *ptep = leaf_find(&z->vm->mmu, gfn, &next);
-	u64 pte;
+	const struct keel_pte_format *f = keel_pte_format();
+	int level;
+	u64 *ptep = keel_tdp_leaf(&z->vm->mmu, gfn, &level);
 
-	if (ptep) {
-		pte = READ_ONCE(*ptep);
-		if (pte & fmt()->write) {
-			WRITE_ONCE(*ptep, pte & ~(fmt()->write | fmt()->dirty));
-			z->flush = true;
-		}
+	if (ptep && (READ_ONCE(*ptep) & f->write)) {
+		keel_pte_clear(ptep, f->write | f->dirty);
+		z->flush = true;
 	}
-	return next;
+	return next_entry(gfn, level);
+}
+
+/* Without accessed bits the next fault is the sign of an access. */
+static bool age_leaf(struct keel_zap *z, u64 *ptep, int level, enum keel_age how)
+{
+	u64 accessed = keel_pte_format()->accessed;
+
+	if (accessed && !(READ_ONCE(*ptep) & accessed))
+		return false;
+	if (how == KEEL_AGE_TEST)
+		return true;
+	if (!accessed) {
+		keel_tdp_zap_entry(z, ptep, level);
+		return true;
+	}
+	keel_pte_clear(ptep, accessed);
+	if (how == KEEL_AGE_FLUSH)
+		z->flush = true;
+	return true;
 }
 
 /**
@@ -186,165 +191,103 @@ bool keel_tdp_age_range(struct keel_zap *z, gfn_t gfn, gfn_t end, enum keel_age 
 	__must_hold(&z->vm->mmu.lock)
 {
 	bool young = false;
-	gfn_t next;
+	u64 *ptep;
+	int level;
 
-	for (end = min(end, keel_tdp_end()); gfn < end; gfn = next) {
-		u64 *ptep = leaf_find(&z->vm->mmu, gfn, &next);
-		u64 pte = ptep ? READ_ONCE(*ptep) : 0;
-
-		if (!ptep) {
-			/* nothing mapped */
-		} else if (!fmt()->accessed) {
-			/* Without accessed bits the next fault is the sign of an access. */
-			young = true;
-			if (how != KEEL_AGE_TEST) {
-				WRITE_ONCE(*ptep, 0);
-				z->flush = true;
-			}
-		} else if (pte & fmt()->accessed) {
-			young = true;
-			if (how != KEEL_AGE_TEST)
-				WRITE_ONCE(*ptep, pte & ~fmt()->accessed);
-			if (how == KEEL_AGE_FLUSH)
-				z->flush = true;
-		}
+	for (end = min(end, keel_tdp_end()); gfn < end; gfn = next_entry(gfn, level)) {
+		ptep = keel_tdp_leaf(&z->vm->mmu, gfn, &level);
+		if (ptep)
+			young |= age_leaf(z, ptep, level, how);
 		keel_zap_breathe(z);
 	}
 	return young;
 }
 
-/* mmu.lock held, sequence checked: the highest level at which this page may be mapped. */
-static int map_level(const struct keel_map *m)
+/**
+ * keel_tdp_recover() - make room for a large leaf where small ones are no longer needed
+ * @z: the work so far
+ * @slot: a slot that is not logged any more
+ * @gfn: guest page in it, below keel_tdp_end()
+ *
+ * Where the host maps small pages small leaves stay; writes to those that the log protected are let through by
+ * keel_tdp_fix().
+ *
+ * Return: the first page not dealt with
+ */
+gfn_t keel_tdp_recover(struct keel_zap *z, const struct keel_memslot *slot, gfn_t gfn)
 {
-	const struct keel_memslot *slot = m->slot;
-	const struct keel_mmu *mmu = &m->vcpu->vm->mmu;
+	unsigned long hva = slot->hva + ((gfn - slot->base_gfn) << PAGE_SHIFT);
+	u64 *table = z->vm->mmu.root_table;
 	int level;
 
-	if (keel_slot_logs(slot) || slot->npages == 1 || fmt()->max_leaf == 1)
-		return 1;
-	level = min(keel_host_level(m->vcpu->vm->mm, m->host.hva), fmt()->max_leaf);
-	for (; level > 1; level--) {
-		gfn_t span = keel_level_span(level);
-		gfn_t first = m->gfn & ~(span - 1);
-		unsigned long hva = m->host.hva & ~((span << PAGE_SHIFT) - 1);
+	for (level = keel_pte_format()->levels;; level--) {
+		u64 *ptep = &table[keel_level_index(gfn, level)];
+		u64 pte = READ_ONCE(*ptep);
 
-		if (((m->host.hva >> PAGE_SHIFT) ^ m->gfn) & (span - 1) || (m->host.pfn ^ m->gfn) & (span - 1))
-			continue;
-		if (first < slot->base_gfn || first + span > slot->base_gfn + slot->npages)
-			continue;
-		if (!keel_range_invalidating(mmu, hva, span << PAGE_SHIFT))
+		if (!keel_pte_present(pte) || keel_pte_leaf(pte, level))
 			break;
+		if (level <= keel_pte_format()->max_leaf && keel_tdp_fits(slot, gfn, level) &&
+		    keel_host_level(z->vm->mm, hva) >= level) {
+			keel_tdp_zap_entry(z, ptep, level);
+			break;
+		}
+		if (level == 2)
+			break;
+		table = keel_pte_table(pte);
 	}
-	return level;
+	return next_entry(gfn, level);
 }
 
-static u64 leaf_make(const struct keel_map *m, int level)
+/* One table of level 1, if there is one at @gfn that was not used lately. Returns the first page not dealt with. */
+static gfn_t shrink_step(struct keel_zap *z, gfn_t gfn, unsigned long *seen)
 {
-	const struct keel_pte_format *f = fmt();
-	u64 pfn = m->host.pfn & ~(keel_level_span(level) - 1);
-	u64 pte = __sme_set(pfn << PAGE_SHIFT) | f->present | f->accessed;
+	u64 accessed = keel_pte_format()->accessed;
+	u64 *table = z->vm->mmu.root_table;
+	int level;
 
-	if (!m->host.page && !pfn_valid(m->host.pfn))
-		pte = (pfn << PAGE_SHIFT) | f->present | f->accessed | f->memtype_uc;
-	else
-		pte |= f->memtype_wb;
-	if (level > 1)
-		pte |= f->large;
-	if (m->host.writable)
-		pte |= f->write | f->dirty;
-	return pte;
+	for (level = keel_pte_format()->levels;; level--) {
+		u64 *ptep = &table[keel_level_index(gfn, level)];
+		u64 pte = READ_ONCE(*ptep);
+
+		if (!keel_pte_present(pte) || keel_pte_leaf(pte, level))
+			break;
+		if (level == 2) {
+			++*seen;
+			if (!accessed || !(keel_pte_clear(ptep, accessed) & accessed))
+				keel_tdp_zap_entry(z, ptep, level);
+			break;
+		}
+		table = keel_pte_table(pte);
+	}
+	return next_entry(gfn, level);
 }
 
 /**
- * keel_tdp_install() - map a page
- * @m: the page, its host side known to be true
- * @z: what the caller flushes and frees
+ * keel_tdp_shrink() - give up tables that the CPUs have not walked lately
+ * @z: the work so far
+ * @nr: how many tables to look at
  *
- * Tables come from the vCPU's cache, which holds enough for one path. An entry of the
- * wrong kind in the way (a large leaf where a small one must go, or a table where a large leaf can) is
- * cleared and flushed before the new one is written: the CPU never sees two sizes at once.
- */
-void keel_tdp_install(const struct keel_map *m, struct keel_zap *z)
-{
-	struct keel_mmu_vcpu *cache = &m->vcpu->mmu;
-	u64 *table = m->vcpu->vm->mmu.root_table;
-	int level, target = map_level(m);
-	u64 *ptep, pte, new;
-
-	for (level = fmt()->levels; level > target; level--) {
-		ptep = &table[keel_level_index(m->gfn, level)];
-		pte = READ_ONCE(*ptep);
-		if (pte_is_present(pte) && pte_is_leaf(pte, level)) {
-			if (!m->host.write || (pte & fmt()->write))
-				return;
-			zap_entry(z, ptep, level);
-			keel_zap_flush(z);
-			pte = 0;
-		}
-		if (!pte_is_present(pte)) {
-			if (WARN_ON_ONCE(!cache->nr_cached))
-				return;
-			pte = __sme_set(__pa(cache->cache[--cache->nr_cached])) | fmt()->present | fmt()->table;
-			smp_wmb();	/* the table is zero before a CPU can reach it */
-			WRITE_ONCE(*ptep, pte);
-		}
-		table = entry_table(pte);
-	}
-
-	ptep = &table[keel_level_index(m->gfn, target)];
-	pte = READ_ONCE(*ptep);
-	new = leaf_make(m, target);
-	if (pte_is_present(pte)) {
-		if (!pte_is_leaf(pte, target)) {
-			zap_entry(z, ptep, target);
-			keel_zap_flush(z);
-		} else if (entry_pa(pte) == entry_pa(new)) {
-			new |= pte & (fmt()->write | fmt()->dirty);	/* a faster vCPU's */
-		} else {
-			zap_entry(z, ptep, target);
-			keel_zap_flush(z);
-		}
-	}
-	if (new & fmt()->write)
-		keel_mark_dirty(m->vcpu, m->slot, m->gfn);
-	WRITE_ONCE(*ptep, new);
-}
-
-static int cache_fill(struct keel_vcpu *vcpu)
-{
-	struct keel_mmu_vcpu *cache = &vcpu->mmu;
-
-	while (cache->nr_cached < fmt()->levels) {
-		u64 *table = keel_table_alloc(vcpu->vm);
-
-		if (!table)
-			return -ENOMEM;
-		cache->cache[cache->nr_cached++] = table;
-	}
-	return 0;
-}
-
-/**
- * keel_tdp_fault() - the CPU found a page that the tree does not map, or not so
- * @vcpu: the vCPU, locked, outside the window
- * @gpa: guest physical address
- * @access: KEEL_ACC_*
+ * Goes on where the last call ended, once round the tree at most. A table that was walked since the last round is
+ * spared; that its accessed bit may be cached and not set again at once costs a few faults.
  *
- * Return: as keel_mmu_fault()
+ * Return: how many were looked at
  */
-int keel_tdp_fault(struct keel_vcpu *vcpu, gpa_t gpa, u32 access)
+unsigned long keel_tdp_shrink(struct keel_zap *z, unsigned long nr)
+	__must_hold(&z->vm->mmu.lock)
 {
-	struct keel_map m = {
-		.vcpu = vcpu,
-		.gfn = gpa >> PAGE_SHIFT,
-		.host.write = access & KEEL_ACC_WRITE,
-	};
-	int r;
+	struct keel_mmu *mmu = &z->vm->mmu;
+	gfn_t gfn = mmu->shrink_gfn, left = keel_tdp_end();
+	unsigned long seen = 0;
 
-	if (m.gfn >= keel_tdp_end())
-		return KEEL_MMU_EMULATE;
-	r = cache_fill(vcpu);
-	return r ? r : keel_map_gfn(&m);
+	while (seen < nr && left) {
+		gfn_t next = shrink_step(z, gfn, &seen);
+
+		left -= min(left, next - gfn);
+		gfn = next < keel_tdp_end() ? next : 0;
+		keel_zap_breathe(z);
+	}
+	mmu->shrink_gfn = gfn;
+	return seen;
 }
 
 /**
@@ -373,7 +316,7 @@ void keel_tdp_vm_destroy(struct keel_vm *vm)
 	struct keel_mmu *mmu = &vm->mmu;
 
 	if (mmu->root_table)
-		keel_tdp_free(vm, mmu->root_table, fmt()->levels, true);
+		keel_tdp_free(vm, mmu->root_table, keel_pte_format()->levels, true);
 	mmu->root_table = NULL;
 	mmu->root = 0;
 }

@@ -39,7 +39,7 @@ struct svm_caps svm_caps __ro_after_init;
  * The nested walk takes the access as a user access (15.25.5), hence USER in every entry. A guest page
  * is write-back memory; the guest's own PAT entry is combined with that by the CPU.
  */
-const struct keel_pte_format svm_pte_format = {
+struct keel_pte_format svm_pte_format __ro_after_init = {
 	.present = _PAGE_PRESENT | _PAGE_USER,
 	.write = _PAGE_RW,
 	.exec = 0,
@@ -85,6 +85,8 @@ int svm_caps_probe(void)
 	svm_caps.pause_filter = pause_filter && (edx & BIT(10));
 	svm_caps.pause_threshold = svm_caps.pause_filter && (edx & BIT(12));
 	svm_caps.rdtscp = boot_cpu_has(X86_FEATURE_RDTSCP);
+	if (boot_cpu_has(X86_FEATURE_GBPAGES))
+		svm_pte_format.max_leaf = 3;
 	if (!svm_caps.npt) {
 		pr_err("nested paging is %s, and Keel has no shadow paging yet\n",
 		       npt ? "missing in this CPU" : "switched off by npt=0");

@@ -65,7 +65,7 @@ static inline void svm_intercept(struct vmcb *vmcb, unsigned int bit, bool on)
 
 extern struct svm_caps svm_caps;		/* caps.c, set at load */
 DECLARE_PER_CPU(struct svm_cpu, svm_cpu);	/* init.c */
-extern const struct keel_pte_format svm_pte_format;	/* caps.c */
+extern struct keel_pte_format svm_pte_format;	/* caps.c */
 
 /* caps.c */
 int svm_caps_probe(void);

@@ -189,6 +189,7 @@ static int negotiate(void)
 #define EPT_CAP_WALK4		BIT_ULL(6)
 #define EPT_CAP_WB		BIT_ULL(14)
 #define EPT_CAP_2M		BIT_ULL(16)
+#define EPT_CAP_1G		BIT_ULL(17)
 #define EPT_CAP_INVEPT		BIT_ULL(20)
 #define EPT_CAP_AD		BIT_ULL(21)
 #define EPT_CAP_INVEPT_SINGLE	BIT_ULL(25)
@@ -206,7 +207,7 @@ static int probe_ept(void)
 		return -ENODEV;
 	}
 	if (vmx_caps.ept & EPT_CAP_2M)
-		vmx_pte_format.max_leaf = 2;
+		vmx_pte_format.max_leaf = vmx_caps.ept & EPT_CAP_1G ? 3 : 2;
 	vmx_caps.ept_ad = eptad && (vmx_caps.ept & EPT_CAP_AD);
 	if (vmx_caps.ept_ad) {
 		vmx_pte_format.accessed = BIT_ULL(8);
