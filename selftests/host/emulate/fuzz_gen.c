@@ -3,7 +3,6 @@
  * Trials for the comparison with the CPU: half of them random bytes, half built for a row of the
  * opcode table, on registers that meet edges and memory operands in and around the sandbox.
  */
-#include <cpuid.h>
 #include <stdlib.h>
 #include <string.h>
 #include "fuzz.h"
@@ -63,60 +62,6 @@ static const struct {
 	{ OP_SYSCALL, OP_SYSEXIT, "goes to the kernel" },
 };
 
-static bool cpuid_bit(u32 leaf, unsigned int reg, unsigned int bit)
-{
-	u32 r[4];
-
-	if (!__get_cpuid_count(leaf, 0, &r[0], &r[1], &r[2], &r[3]))
-		return false;
-	return r[reg] >> bit & 1;
-}
-
-enum { EBX = 1, ECX, EDX };
-
-static bool has_feature(const struct keel_op *row, const struct row_path *path)
-{
-	switch (row->op) {
-	case OP_ADCX:
-	case OP_ADOX:
-		return cpuid_bit(7, EBX, 19);
-	case OP_MOVBE:
-		return cpuid_bit(1, ECX, 22);
-	case OP_CRC32:
-		return cpuid_bit(1, ECX, 20);
-	case OP_POPCNT:
-		return cpuid_bit(1, ECX, 23);
-	case OP_LZCNT:
-		return cpuid_bit(0x80000001, ECX, 5);
-	case OP_TZCNT:
-		return cpuid_bit(7, EBX, 3);
-	case OP_ANDN ... OP_BLSR:
-		return cpuid_bit(7, EBX, 3);
-	case OP_BZHI ... OP_SHRX:
-		return cpuid_bit(7, EBX, 8);
-	case OP_RDTSCP:
-		return cpuid_bit(0x80000001, EDX, 27);
-	case OP_RDPID:
-		return cpuid_bit(7, ECX, 22);
-	case OP_RDFSBASE ... OP_WRGSBASE:
-		return native_has_fsgsbase();
-	case OP_CLFLUSH:
-		if (path->form == 0 && path->reg == 6)
-			return cpuid_bit(7, EBX, 24);	/* CLWB */
-		return path->prefix != 1 || cpuid_bit(7, EBX, 23);
-	case OP_MOV:
-		return path->map != KEEL_MAP_0F38 || cpuid_bit(7, ECX, 27);
-	case OP_CLAC:
-	case OP_STAC:
-		return cpuid_bit(7, EBX, 20);
-	case OP_VMOV ... OP_VMOV_MMX:
-		if (path->map == KEEL_MAP_0F38 && path->vex)
-			return cpuid_bit(7, EBX, 5);
-		return !path->vex || native_has_avx();
-	}
-	return true;
-}
-
 const char *gen_excluded(const struct keel_op *row, const struct row_path *path)
 {
 	unsigned int i;
@@ -124,7 +69,7 @@ const char *gen_excluded(const struct keel_op *row, const struct row_path *path)
 	for (i = 0; i < sizeof(excluded) / sizeof(excluded[0]); i++)
 		if (row->op >= excluded[i].first && row->op <= excluded[i].last)
 			return excluded[i].why;
-	return has_feature(row, path) ? NULL : "not on this CPU";
+	return row_on_this_cpu(row, path) ? NULL : "not on this CPU";
 }
 
 /*
