@@ -448,6 +448,16 @@ static int op_set_vec(struct keel_emu *emu, unsigned int nr, const void *buf, un
 	return KEEL_EMU_OK;
 }
 
+static void op_get_fx(struct keel_emu *emu, void *area)
+{
+	keel_fpu_get_fx(to_vcpu(emu), area);
+}
+
+static int op_set_fx(struct keel_emu *emu, const void *area)
+{
+	return gp_if(emu, keel_fpu_set_fx(to_vcpu(emu), area));
+}
+
 static int op_system(struct keel_emu *emu, enum keel_emu_system what, u64 arg, u64 *result)
 {
 	struct keel_vcpu *vcpu = to_vcpu(emu);
@@ -509,6 +519,8 @@ static const struct keel_emu_ops emul_ops = {
 	.cpuid = op_cpuid,
 	.get_vec = op_get_vec,
 	.set_vec = op_set_vec,
+	.get_fx = op_get_fx,
+	.set_fx = op_set_fx,
 	.system = op_system,
 };
 

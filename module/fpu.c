@@ -377,6 +377,43 @@ int keel_fpu_set_legacy(struct keel_vcpu *vcpu, const struct kvm_fpu *fpu)
 	return 0;
 }
 
+/* FXSAVE stores the area up to here. */
+#define FX_BYTES	offsetof(struct xsave_area, reserved)
+
+/**
+ * keel_fpu_get_fx() - the x87 and SSE registers as FXSAVE64 stores them
+ * @vcpu: the vCPU, locked, outside the window
+ * @fx: KEEL_EMU_FX_BYTES
+ */
+void keel_fpu_get_fx(struct keel_vcpu *vcpu, void *fx)
+{
+	struct xsave_area *area = vcpu->fpu->area;
+
+	BUILD_BUG_ON(FX_BYTES != KEEL_EMU_FX_BYTES);
+	area_materialize(area, XF_FPSSE);
+	memcpy(fx, area, FX_BYTES);
+	((struct xsave_area *)fx)->mxcsr_mask = mxcsr_mask;
+}
+
+/**
+ * keel_fpu_set_fx() - the x87 and SSE registers as FXRSTOR64 loads them
+ * @vcpu: the vCPU, locked, outside the window
+ * @fx: KEEL_EMU_FX_BYTES
+ *
+ * Return: 0, or -EINVAL for a reserved bit in MXCSR
+ */
+int keel_fpu_set_fx(struct keel_vcpu *vcpu, const void *fx)
+{
+	struct xsave_area *area = vcpu->fpu->area;
+
+	if (((const struct xsave_area *)fx)->mxcsr & ~mxcsr_mask)
+		return -EINVAL;
+	area_materialize(area, XF_FPSSE);
+	memcpy(area, fx, FX_BYTES);
+	area->zero = 0;
+	return 0;
+}
+
 /**
  * keel_fpu_get_xsave() - KVM_GET_XSAVE and KVM_GET_XSAVE2
  * @vcpu: the vCPU, locked, outside the window

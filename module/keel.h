@@ -533,6 +533,8 @@ void keel_fpu_get_xsave(struct keel_vcpu *vcpu, void *buf, unsigned int size);
 int keel_fpu_set_xsave(struct keel_vcpu *vcpu, const void *buf, unsigned int size);
 void keel_fpu_read_vec(struct keel_vcpu *vcpu, unsigned int reg, u8 *val, unsigned int len);
 void keel_fpu_write_vec(struct keel_vcpu *vcpu, unsigned int reg, const u8 *val, unsigned int len, bool zero_upper);
+void keel_fpu_get_fx(struct keel_vcpu *vcpu, void *fx);
+int keel_fpu_set_fx(struct keel_vcpu *vcpu, const void *fx);
 int keel_fpu_mmx(struct keel_vcpu *vcpu, unsigned int reg, u8 val[8], bool write);
 
 /* regs.c: the state ioctls; the caller holds vcpu->mutex */

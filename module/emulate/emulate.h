@@ -222,6 +222,8 @@ struct keel_emu;
  * @get_vec: read the low @len (16 or 32) bytes of XMM/YMM register @nr; @len 8: of MM register
  *	(fault #MF if an x87 exception is pending). Called before any access to memory.
  * @set_vec: write them; @zero_upper: clear the bits above, as VEX encodings do.
+ * @get_fx: fill the KEEL_EMU_FX_BYTES of @area with what FXSAVE64 stores. No failure.
+ * @set_fx: load them, MXCSR checked (fault #GP(0)).
  * @system: see enum keel_emu_system.
  */
 struct keel_emu_ops {
@@ -249,6 +251,8 @@ struct keel_emu_ops {
 	int (*get_vec)(struct keel_emu *emu, unsigned int nr, void *buf, unsigned int len);
 	int (*set_vec)(struct keel_emu *emu, unsigned int nr, const void *buf, unsigned int len,
 		       bool zero_upper);
+	void (*get_fx)(struct keel_emu *emu, void *area);
+	int (*set_fx)(struct keel_emu *emu, const void *area);
 	int (*system)(struct keel_emu *emu, enum keel_emu_system what, u64 arg, u64 *result);
 };
 
@@ -262,6 +266,9 @@ struct keel_emu_fault {
 /* Bits of keel_emu.shadow: interrupts are held off for one instruction (SDM vol 3 6.8.3) */
 #define KEEL_SHADOW_STI		0x1
 #define KEEL_SHADOW_MOV_SS	0x2
+
+/* x87 and vector registers as FXSAVE has them */
+#define KEEL_EMU_FX_BYTES	416
 
 /* Most iterations of a REP instruction, and bytes of a string port access, in one execute call */
 #define KEEL_EMU_REP_MAX	1024
@@ -341,7 +348,7 @@ int keel_emu_fetch(struct keel_emu *emu);
  * a REP instruction; memory and devices were not written by that instruction or iteration, but for
  * the lower part of a write that crosses a page into a device, and for what a faulting PUSHA or
  * ENTER left below the stack pointer; and but for emu->switched. Not emulated
- * (KEEL_EMU_UNHANDLEABLE): x87, vector instructions that are no moves.
+ * (KEEL_EMU_UNHANDLEABLE): x87, vector instructions that are no moves, XSAVE and its like.
  *
  * Return: KEEL_EMU_OK, KEEL_EMU_FAULT, KEEL_EMU_IO or KEEL_EMU_UNHANDLEABLE.
  */

@@ -430,7 +430,7 @@ static int dispatch(struct keel_emu *emu)
 		return keel_exec_syscall(emu);
 	case OP_MOVS ... OP_OUT:
 		return keel_exec_string(emu);
-	case OP_VMOV ... OP_VMOV_MMX:
+	case OP_VMOV ... OP_FXRSTOR:
 		return keel_exec_vector(emu);
 	case OP_CLI ... OP_SMSW:
 	case OP_MOV_FROM_CR ... OP_LIDT:

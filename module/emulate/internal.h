@@ -57,6 +57,7 @@
 #define MSR_EFER	0xc0000080
 #define EFER_SCE	0x1
 #define EFER_LMA	0x400
+#define EFER_FFXSR	0x4000
 
 #define DR6_BS		0x4000
 #define DR7_ENABLES	0xff

@@ -58,6 +58,7 @@ enum keel_opcode {
 
 	/* vector.c */
 	OP_VMOV, OP_VMOV_LOW, OP_VMOV_MERGE, OP_VMOV_HALF, OP_VMOV_GPR, OP_VMOV_MMX,
+	OP_FXSAVE, OP_FXRSTOR,
 
 	/* system.c */
 	OP_CLI, OP_STI, OP_HLT, OP_PAUSE, OP_CLTS, OP_LMSW, OP_SMSW,

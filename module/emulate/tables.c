@@ -338,8 +338,14 @@ static const struct keel_op group15_reg_56[4] = {
 static const struct keel_op group15_reg_7[4] = { PLAIN(FENCE, M), NOEXEC(M) };
 static const struct keel_op group15_mem_6[4] = { NOEXEC(M), PLAIN(CLFLUSH, M), NOEXEC(M) };
 static const struct keel_op group15_mem_7[4] = { PLAIN(CLFLUSH, M), PLAIN(CLFLUSH, M) };
-static const struct keel_op group15_mod_0[2] = { NOEXEC(M), BY(PREFIX, group15_reg_0) };
-static const struct keel_op group15_mod_1[2] = { NOEXEC(M), BY(PREFIX, group15_reg_1) };
+static const struct keel_op group15_mem_0[4] = { PLAIN(FXSAVE, M), PLAIN(UD, M), PLAIN(UD, M), PLAIN(UD, M) };
+static const struct keel_op group15_mem_1[4] = { PLAIN(FXRSTOR, M), PLAIN(UD, M), PLAIN(UD, M), PLAIN(UD, M) };
+static const struct keel_op group15_mod_0[2] = {
+	BY(PREFIX, group15_mem_0), BY(PREFIX, group15_reg_0),
+};
+static const struct keel_op group15_mod_1[2] = {
+	BY(PREFIX, group15_mem_1), BY(PREFIX, group15_reg_1),
+};
 static const struct keel_op group15_mod_2[2] = { NOEXEC(M), BY(PREFIX, group15_reg_2) };
 static const struct keel_op group15_mod_3[2] = { NOEXEC(M), BY(PREFIX, group15_reg_3) };
 static const struct keel_op group15_mod_5[2] = { NOEXEC(M), BY(PREFIX, group15_reg_56) };

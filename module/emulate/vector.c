@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * SSE, AVX and MMX moves, the vector instructions that drivers use on device memory: whole
- * registers, halves, low scalars, and moves from and to general registers.
+ * registers, halves, low scalars, and moves from and to general registers. And FXSAVE and FXRSTOR, for guests that
+ * are interpreted.
  *
  * Which registers exist and where they live is the callbacks' part; here are the conditions of use
  * (CR0.EM, CR0.TS, CR4.OSFXSR, CR4.OSXSAVE with XCR0), alignment, and what becomes of upper bits.
@@ -223,10 +224,108 @@ static int move_mmx(struct keel_emu *emu)
 	return vec_set(emu, (load ? insn->reg : insn->rm) & 7, buf, 8);
 }
 
+/* The FXSAVE area (SDM vol 1 10.5.1) */
+#define FX_BYTES	512	/* of which the last 96 are left alone */
+#define FX_FIP_HIGH	12
+#define FX_FDP_HIGH	20
+#define FX_MXCSR	24
+#define FX_XMM		160
+#define FX_PIECE	32	/* bytes an access */
+
+/* How much of the area is moved: without CR4.OSFXSR, or with EFER.FFXSR, not the vector registers. */
+static int fx_size(struct keel_emu *emu, unsigned int *size)
+{
+	bool wide = emu->mode == KEEL_EMU_PROT64;
+	u64 efer = 0;
+	int ret;
+
+	*size = FX_XMM;
+	if (!(emu->ops->get_cr(emu, 4) & CR4_OSFXSR))
+		return KEEL_EMU_OK;
+	ret = wide && !emu->cpl ? emu->ops->get_msr(emu, MSR_EFER, &efer) : KEEL_EMU_OK;
+	if (!(efer & EFER_FFXSR))
+		*size += wide ? 16 * 16 : 8 * 16;
+	return ret;
+}
+
+/* Without REX.W the pointers have 32 bits, and selectors that CPUs do not keep any more. */
+static void fx_short_pointers(struct keel_emu *emu, u8 *area)
+{
+	if (emu->insn.rex & 8)
+		return;
+	memset(area + FX_FIP_HIGH, 0, 4);
+	memset(area + FX_FDP_HIGH, 0, 4);
+}
+
+static u64 fx_at(const struct keel_emu *emu, u64 la, unsigned int at)
+{
+	return emu->mode == KEEL_EMU_PROT64 ? la + at : (u32)(la + at);
+}
+
+static int fxsave(struct keel_emu *emu, u64 la, unsigned int size)
+{
+	u8 *area = emu->buf;
+	unsigned int at;
+	int ret;
+
+	emu->ops->get_fx(emu, area);
+	fx_short_pointers(emu, area);
+	for (at = 0; at < size; at += FX_PIECE) {
+		ret = keel_la_write(emu, fx_at(emu, la, at), area + at, FX_PIECE, 0);
+		if (ret)
+			return ret;
+	}
+	return KEEL_EMU_OK;
+}
+
+static int fxrstor(struct keel_emu *emu, u64 la, unsigned int size)
+{
+	u8 *area = emu->buf, mxcsr[4];
+	unsigned int at;
+	int ret;
+
+	emu->ops->get_fx(emu, area);
+	memcpy(mxcsr, area + FX_MXCSR, sizeof(mxcsr));
+	for (at = 0; at < size; at += FX_PIECE) {
+		ret = keel_la_read(emu, fx_at(emu, la, at), area + at, FX_PIECE, 0);
+		if (ret)
+			return ret;
+	}
+	fx_short_pointers(emu, area);
+	if (!(emu->ops->get_cr(emu, 4) & CR4_OSFXSR))
+		memcpy(area + FX_MXCSR, mxcsr, sizeof(mxcsr));
+	return emu->ops->set_fx(emu, area);
+}
+
+/* From and to memory only: nobody keeps these registers in a device. */
+static int exec_fx(struct keel_emu *emu)
+{
+	bool save = emu->insn.op->op == OP_FXSAVE;
+	unsigned int acc = save ? KEEL_EMU_ACC_WRITE : 0, size;
+	u64 la;
+	int ret;
+
+	if (emu->ops->get_cr(emu, 0) & (CR0_EM | CR0_TS))
+		return keel_emu_fault(emu, VEC_NM, false, 0);
+	ret = fx_size(emu, &size);
+	if (!ret)
+		ret = keel_mem_linear(emu, emu->insn.seg, keel_mem_ea(emu), FX_BYTES, acc | ACC_UNALIGNED, &la);
+	if (ret)
+		return ret;
+	if (la & 15)
+		return fault_gp(emu, 0);
+	ret = keel_la_probe(emu, la, size, acc);
+	if (ret)
+		return ret == KEEL_EMU_IO ? KEEL_EMU_UNHANDLEABLE : ret;
+	return save ? fxsave(emu, la, size) : fxrstor(emu, la, size);
+}
+
 int keel_exec_vector(struct keel_emu *emu)
 {
 	int ret;
 
+	if (emu->insn.op->op >= OP_FXSAVE)
+		return exec_fx(emu);
 	if (!vex_fields_allowed(&emu->insn))
 		return fault_ud(emu);
 	ret = check_usable(emu);

@@ -251,6 +251,12 @@ GUEST_ALL(vector,
 	"movups (%esi), %xmm1\n" "movaps %xmm1, %xmm2\n" "movlps %xmm2, 0x13(%esi)\n" "movd %xmm1, %eax\n"
 	"movq (%esi), %mm3\n" "movq %mm3, 0x20(%esi)\n" "movnti %eax, 0x30(%esi)\n" G_DONE);
 
+/* The FPU's state goes to memory, is changed there, comes back, and goes again. */
+GUEST_ALL(fpu_state,
+	"movl $0x01020304, (%esi)\n" "movups (%esi), %xmm1\n"
+	"fxsave 0x100(%esi)\n" "movl $0x1fa0, 0x118(%esi)\n" "movl $0x5a5b5c5d, 0x1b4(%esi)\n"
+	"movl $0x77, 0x130(%esi)\n" "fxrstor 0x100(%esi)\n" "fxsave 0x400(%esi)\n" G_DONE);
+
 /* The way up and down: control registers, tables, far branches, in one program that begins in real mode. */
 GUEST(system_16, 16,
 	"lgdtl %cs:(9f - system_16_start)\n"
@@ -276,7 +282,7 @@ GUEST(system_16, 16,
 
 static const struct program programs[] = {
 	PROGRAM(arithmetic), PROGRAM(strings), PROGRAM(stack), PROGRAM(interrupts), PROGRAM(divide_error),
-	PROGRAM(locked), PROGRAM(vector),
+	PROGRAM(locked), PROGRAM(vector), PROGRAM(fpu_state),
 };
 
 /* The theorem's instructions */

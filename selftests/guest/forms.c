@@ -84,6 +84,9 @@ static bool wanted(const struct keel_op *row, const struct row_path *path)
 {
 	if (row->op <= OP_NOEXEC || accesses_nothing(row->op))
 		return false;
+	/* Refused: a device holds no FPU state. */
+	if (row->op == OP_FXSAVE || row->op == OP_FXRSTOR)
+		return false;
 	return has_explicit(row, path) || (row->flags & F_STR) || row->op == OP_XLAT || uses_stack(row->op);
 }
 

@@ -16,6 +16,7 @@
  *	ds.base= .limit= .type= .dpl= .sel= .db= .present= .unusable= (also es cs ss fs gs tr ldtr)
  *	gdt.base= gdt.limit= idt.base= idt.limit=
  *	x0=00112233.. mm0=..	vector registers, lowest byte first; bytes not given are kept
+ *	fx=00112233..		what FXSAVE stores before the vector registers, from its start
  *	lose=n			before: the next n locked accesses find memory changed
  *	mf=1			before: an x87 exception is pending
  *	amd=1			before: CPUID says AMD
@@ -71,6 +72,7 @@ extern const struct emu_case_table string_cases_table;
 extern const struct emu_case_table system_cases_table;
 extern const struct emu_case_table segment_cases_table;
 extern const struct emu_case_table vector_cases_table;
+extern const struct emu_case_table fx_cases_table;
 extern const struct emu_case_table device_cases_table;
 extern const struct emu_case_table bmi_cases_table;
 extern const struct emu_case_table far_cases_table;

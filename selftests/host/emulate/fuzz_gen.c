@@ -60,6 +60,7 @@ static const struct {
 	{ OP_SMSW, OP_SMSW, "UMIP: the kernel answers" },
 	{ OP_HYPERCALL, OP_HYPERCALL, "goes to the hypervisor below" },
 	{ OP_SYSCALL, OP_SYSEXIT, "goes to the kernel" },
+	{ OP_FXSAVE, OP_FXRSTOR, "x87 state is not compared" },
 };
 
 const char *gen_excluded(const struct keel_op *row, const struct row_path *path)

@@ -232,6 +232,8 @@ static bool parse_state(struct world *w, const char *word, const char *value)
 		w->idt_limit = v;
 	else if (word[0] == 'x')
 		parse_bytes(value, w->vec[strtoul(word + 1, NULL, 10) & 15], 32);
+	else if (!strncmp(word, "fx=", 3))
+		parse_bytes(value, w->fx, sizeof(w->fx));
 	else if (!strncmp(word, "mm", 2))
 		parse_bytes(value, w->mm[(word[2] - '0') & 7], 8);
 	else
@@ -394,7 +396,7 @@ static bool compare(const struct world *got, const struct world *want, u64 undef
 		snprintf(why, size, "a control, debug, table or model-specific register differs");
 		return false;
 	}
-	if (memcmp(got->vec, want->vec, sizeof(got->vec)) ||
+	if (memcmp(got->vec, want->vec, sizeof(got->vec)) || memcmp(got->fx, want->fx, sizeof(got->fx)) ||
 	    memcmp(got->mm, want->mm, sizeof(got->mm))) {
 		snprintf(why, size, "a vector register differs");
 		return false;

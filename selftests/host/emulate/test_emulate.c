@@ -120,7 +120,7 @@ int main(int argc, char **argv)
 	static const struct emu_case_table *const tables[] = {
 		&recorded_low_cases_table, &recorded_high_cases_table, &recorded_0f_cases_table,
 		&data_cases_table, &flow_cases_table, &string_cases_table,
-		&system_cases_table, &segment_cases_table, &vector_cases_table,
+		&system_cases_table, &segment_cases_table, &vector_cases_table, &fx_cases_table,
 		&device_cases_table, &bmi_cases_table,
 		&far_cases_table, &iret_cases_table,
 		&interrupt_cases_table, &syscall_cases_table, &task_cases_table,

@@ -359,6 +359,32 @@ static int set_vec(struct keel_emu *emu, unsigned int nr, const void *buf, unsig
 	return KEEL_EMU_OK;
 }
 
+/* The x87 part is bytes; MXCSR and its mask, and the vector registers. */
+static void get_fx(struct keel_emu *emu, void *area)
+{
+	struct world *w = to_world(emu);
+	int i;
+
+	memcpy(area, w->fx, sizeof(w->fx));
+	for (i = 0; i < 16; i++)
+		memcpy((u8 *)area + sizeof(w->fx) + 16 * i, w->vec[i], 16);
+}
+
+static int set_fx(struct keel_emu *emu, const void *area)
+{
+	struct world *w = to_world(emu);
+	u32 mxcsr;
+	int i;
+
+	memcpy(&mxcsr, (const u8 *)area + 24, 4);
+	if (mxcsr >> 16)
+		return keel_emu_fault(emu, 13, true, 0);
+	memcpy(w->fx, area, sizeof(w->fx));
+	for (i = 0; i < 16; i++)
+		memcpy(w->vec[i], (const u8 *)area + sizeof(w->fx) + 16 * i, 16);
+	return KEEL_EMU_OK;
+}
+
 static int sys(struct keel_emu *emu, enum keel_emu_system what, u64 arg, u64 *result)
 {
 	struct world *w = to_world(emu);
@@ -409,6 +435,8 @@ const struct keel_emu_ops world_ops = {
 	.cpuid = cpuid,
 	.get_vec = get_vec,
 	.set_vec = set_vec,
+	.get_fx = get_fx,
+	.set_fx = set_fx,
 	.system = sys,
 };
 
@@ -500,6 +528,9 @@ void world_init(struct world *w, enum keel_emu_mode mode)
 	for (i = 0; i < 16; i++)
 		for (j = 0; j < 32; j++)
 			w->vec[i][j] = 0x10 * i + j;
+	for (i = 0; i < sizeof(w->fx); i++)
+		w->fx[i] = i;
+	memcpy(w->fx + 24, "\x80\x1f\0\0\xff\xff\0", 8);	/* MXCSR and its mask */
 	for (i = 0; i < 8; i++)
 		for (j = 0; j < 8; j++)
 			w->mm[i][j] = 0x80 + 0x10 * i + j;

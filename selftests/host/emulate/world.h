@@ -46,6 +46,7 @@ struct world {
 	u64 star, lstar, cstar, sfmask;
 	u64 sysenter_cs, sysenter_esp, sysenter_eip;
 	u8 vec[16][32];
+	u8 fx[160];		/* what FXSAVE stores before the vector registers */
 	u8 mm[8][8];
 
 	/* device and port accesses that "userspace" completed, in order */
