@@ -45,7 +45,7 @@ static const struct pass_rule pass_rules[] = {
 	 */
 	{ 1, 0, KEEL_CPUID_ECX, WORD(XMM3),
 	  BIT(0) /* SSE3 */ | BIT(1) /* PCLMULQDQ */ | BIT(9) /* SSSE3 */ | BIT(12) /* FMA */ |
-	  BIT(13) /* CX16 */ | BIT(17) /* PCID: needs nested paging, which Keel always has */ |
+	  BIT(13) /* CX16 */ | BIT(17) /* PCID: with nested paging */ |
 	  BIT(19) /* SSE4.1 */ | BIT(20) /* SSE4.2 */ | BIT(22) /* MOVBE */ | BIT(23) /* POPCNT */ |
 	  BIT(25) /* AES */ | BIT(26) /* XSAVE */ | BIT(28) /* AVX */ | BIT(29) /* F16C */ |
 	  BIT(30) /* RDRAND */ },
@@ -77,7 +77,7 @@ static const struct pass_rule pass_rules[] = {
 	{ 7, 0, KEEL_CPUID_EBX, WORD(FSGSBASE),
 	  BIT(0) /* FSGSBASE */ | BIT(3) /* BMI1 */ | BIT(4) /* HLE */ | BIT(5) /* AVX2 */ |
 	  BIT(6) /* FDP_EXCPTN_ONLY */ | BIT(7) /* SMEP */ | BIT(8) /* BMI2 */ | BIT(9) /* ERMS */ |
-	  BIT(10) /* INVPCID: needs nested paging */ | BIT(11) /* RTM */ |
+	  BIT(10) /* INVPCID: with nested paging */ | BIT(11) /* RTM */ |
 	  BIT(13) /* ZERO_FCS_FDS */ | BIT(16) /* AVX512F */ | BIT(17) /* AVX512DQ */ |
 	  BIT(18) /* RDSEED */ | BIT(19) /* ADX */ | BIT(20) /* SMAP */ | BIT(21) /* AVX512IFMA */ |
 	  BIT(23) /* CLFLUSHOPT */ | BIT(24) /* CLWB */ | BIT(26) /* AVX512PF */ |
@@ -301,5 +301,12 @@ void keel_cpuid_filter(struct kvm_cpuid_entry2 *e)
 	for (i = 0; i < ARRAY_SIZE(regs); i++)
 		*regs[i] &= allowed[i];
 	force_bits(e);
+	/* Shadow tables have no PCIDs (roots have tags of their own), and four levels. */
+	if (keel_shadowing && e->function == 1)
+		e->ecx &= ~BIT(17);
+	if (keel_shadowing && e->function == 7 && !e->index) {
+		e->ebx &= ~BIT(10);
+		e->ecx &= ~BIT(16);
+	}
 	keel_ops->feature_mask(e);
 }

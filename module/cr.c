@@ -7,7 +7,7 @@
  * #GP(0), or -EAGAIN: called inside the window, it needs guest memory (PAE page-directory pointers)
  * that is not resident; nothing has changed, call again outside. With nested paging the CPU walks
  * the guest's tables by itself, so a change of mode needs no more than new state and, where the
- * architecture demands it, a TLB flush.
+ * architecture demands it, a TLB flush; with shadow paging it may need another root as well.
  *
  * Locks: vcpu->mutex; outside the window the caller holds vm->srcu. SDM 3A, 2.5 and 4.10.4; APM 2,
  * 3.1 and 5.5.
@@ -157,7 +157,8 @@ int keel_set_cr0(struct keel_vcpu *vcpu, u64 val)
 			mod->efer &= ~(u64)EFER_LMA;
 	}
 	if ((val ^ old) & (X86_CR0_PG | X86_CR0_WP))
-		keel_request(KEEL_REQ_TLB_FLUSH, vcpu);
+		keel_guest_flush(vcpu);
+	keel_paging_changed(vcpu);
 	return 0;
 }
 
@@ -189,7 +190,8 @@ int keel_set_cr3(struct keel_vcpu *vcpu, u64 val)
 	}
 	keel_st_mod(vcpu, KEEL_ST_CR)->cr3 = val;
 	if (!keep_tlb)
-		keel_request(KEEL_REQ_TLB_FLUSH, vcpu);
+		keel_guest_flush(vcpu);
+	keel_paging_changed(vcpu);
 	return 0;
 }
 
@@ -229,7 +231,8 @@ int keel_set_cr4(struct keel_vcpu *vcpu, u64 val)
 	if ((changed & (X86_CR4_PGE | X86_CR4_PAE | X86_CR4_PSE)) ||
 	    ((changed & X86_CR4_PCIDE) && !(val & X86_CR4_PCIDE)) ||
 	    ((changed & X86_CR4_SMEP) && (val & X86_CR4_SMEP)))
-		keel_request(KEEL_REQ_TLB_FLUSH, vcpu);
+		keel_guest_flush(vcpu);
+	keel_paging_changed(vcpu);
 	return 0;
 }
 
@@ -253,7 +256,8 @@ int keel_set_efer(struct keel_vcpu *vcpu, u64 val)
 	st = keel_st_mod(vcpu, KEEL_ST_CR);
 	st->efer = (val & ~(u64)EFER_LMA) | (st->efer & EFER_LMA);
 	if (changed & EFER_NX)
-		keel_request(KEEL_REQ_TLB_FLUSH, vcpu);
+		keel_guest_flush(vcpu);
+	keel_paging_changed(vcpu);
 	return 0;
 }
 

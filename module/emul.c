@@ -182,6 +182,8 @@ static int op_write(struct keel_emu *emu, u64 la, const void *buf, unsigned int 
 		return r;
 	if (is_ram(to_vcpu(emu), gpa, true)) {
 		to_emul(emu)->err = keel_guest_write(to_vcpu(emu), gpa, buf, len);
+		if (keel_shadowing)
+			keel_shadow_written(to_vcpu(emu)->vm, gpa, len);
 		return to_emul(emu)->err ? KEEL_EMU_UNHANDLEABLE : KEEL_EMU_OK;
 	}
 	return device_access(emu, gpa, (void *)buf, len, true);
@@ -200,6 +202,8 @@ static int op_cmpxchg(struct keel_emu *emu, u64 la, void *old, const void *new, 
 	/* A split lock that would trap in the host: as across two pages, a write is the best there is. */
 	if (r == -EINVAL)
 		r = keel_guest_write(to_vcpu(emu), gpa, new, len);
+	if (keel_shadowing)
+		keel_shadow_written(to_vcpu(emu)->vm, gpa, len);
 	if (r < 0) {
 		to_emul(emu)->err = r == -EFAULT ? r : 0;
 		return KEEL_EMU_UNHANDLEABLE;
@@ -470,7 +474,10 @@ static int op_system(struct keel_emu *emu, enum keel_emu_system what, u64 arg, u
 	case KEEL_SYS_MWAIT:
 		return KEEL_EMU_OK;
 	case KEEL_SYS_INVLPG:
-		keel_request(KEEL_REQ_TLB_FLUSH, vcpu);
+		if (keel_shadowing)
+			keel_shadow_invlpg(vcpu, arg);
+		else
+			keel_request(KEEL_REQ_TLB_FLUSH, vcpu);
 		return KEEL_EMU_OK;
 	case KEEL_SYS_XGETBV:
 		if (arg)

@@ -474,6 +474,24 @@ int keel_exit_io(struct keel_vcpu *vcpu, u16 port, u8 size, bool in, bool string
 	return KEEL_TO_USER;
 }
 
+/* What is to be done about an access that met no mapping; @r is what the MMU says. */
+static int memory_result(struct keel_vcpu *vcpu, u64 gpa, int r)
+{
+	if (r == KEEL_MMU_RETRY)
+		return KEEL_RESUME;
+	if (r != KEEL_MMU_EMULATE)
+		return r;
+	/* An event whose delivery touches a device cannot be emulated: KVM gives it to the client. */
+	if (vcpu->ev.exc.injected || vcpu->ev.intr.injected || vcpu->ev.nmi.injected) {
+		const u64 data[] = { 0, 0, gpa };
+
+		if (keel_shadowing && keel_shadow_unprotect(vcpu))
+			return KEEL_RESUME;
+		return keel_internal_error(vcpu, KVM_INTERNAL_ERROR_DELIVERY_EV, data, ARRAY_SIZE(data));
+	}
+	return keel_emulate(vcpu);
+}
+
 /**
  * keel_exit_memory() - a fault in the nested tables: map the page and retry, or emulate the access
  * @vcpu: the vCPU, locked, outside the window
@@ -484,22 +502,28 @@ int keel_exit_io(struct keel_vcpu *vcpu, u16 port, u8 size, bool in, bool string
  */
 int keel_exit_memory(struct keel_vcpu *vcpu, u64 gpa, u32 access)
 {
+	if (unlikely(vcpu->vm->execution == KEEL_EXECUTION_TRAPPED))
+		return keel_interpret_trapped(vcpu);
+	return memory_result(vcpu, gpa, keel_mmu_fault(vcpu, gpa, access));
+}
+
+/**
+ * keel_exit_page_fault() - #PF with shadow paging: the guest's own, or as keel_exit_memory()
+ * @vcpu: the vCPU, locked, outside the window
+ * @gva: linear address
+ * @error: the error code
+ *
+ * Return: KEEL_RESUME, KEEL_TO_USER or -errno
+ */
+int keel_exit_page_fault(struct keel_vcpu *vcpu, u64 gva, u32 error)
+{
+	gpa_t gpa = 0;
 	int r;
 
 	if (unlikely(vcpu->vm->execution == KEEL_EXECUTION_TRAPPED))
 		return keel_interpret_trapped(vcpu);
-	r = keel_mmu_fault(vcpu, gpa, access);
-	if (r == KEEL_MMU_RETRY)
-		return KEEL_RESUME;
-	if (r != KEEL_MMU_EMULATE)
-		return r;
-	/* An event whose delivery touches a device cannot be emulated: KVM gives it to the client. */
-	if (vcpu->ev.exc.injected || vcpu->ev.intr.injected || vcpu->ev.nmi.injected) {
-		const u64 data[] = { 0, 0, gpa };
-
-		return keel_internal_error(vcpu, KVM_INTERNAL_ERROR_DELIVERY_EV, data, ARRAY_SIZE(data));
-	}
-	return keel_emulate(vcpu);
+	r = keel_shadow_fault(vcpu, gva, error & (KEEL_ACC_WRITE | KEEL_ACC_USER | KEEL_ACC_EXEC), &gpa);
+	return memory_result(vcpu, gpa, r);
 }
 
 /**
@@ -601,12 +625,14 @@ static int emulation_failure(struct keel_vcpu *vcpu)
  *
  * The guest gets #UD: a program must not be able to stop its VM. From the guest's kernel, the client
  * learns of it as well; with KVM_CAP_EXIT_ON_EMULATION_FAILURE it learns of each, and nothing is
- * raised.
+ * raised. With shadow paging the CPU can execute what merely writes to a page table.
  *
  * Return: KEEL_RESUME or KEEL_TO_USER
  */
 int keel_exit_emulation_failed(struct keel_vcpu *vcpu)
 {
+	if (keel_shadowing && keel_shadow_unprotect(vcpu))
+		return KEEL_RESUME;
 	if (vcpu->vm->exit_on_emulation_error)
 		return emulation_failure(vcpu);
 	keel_inject_exception(vcpu, X86_TRAP_UD);

@@ -192,7 +192,7 @@ enum keel_mode { KEEL_OUTSIDE, KEEL_IN_GUEST, KEEL_LEAVING };
 enum keel_req {
 	KEEL_REQ_EVENT,		/* look at pending events and interrupts again */
 	KEEL_REQ_TLB_FLUSH,	/* drop this vCPU's tagged translations */
-	KEEL_REQ_MMU_RELOAD,	/* the tdp root changed */
+	KEEL_REQ_MMU_RELOAD,	/* shadow paging: find the root for the control registers */
 	KEEL_REQ_CLOCK,		/* write the kvmclock page */
 	KEEL_REQ_WALL_CLOCK,	/* write the time of day */
 	KEEL_REQ_TIMER,		/* the local APIC timer expired */
@@ -432,6 +432,22 @@ static inline bool keel_check_request(enum keel_req req, struct keel_vcpu *vcpu)
 	return true;
 }
 
+/* The guest flushes its TLB, by an instruction that says so or as a part of one that does more. */
+static inline void keel_guest_flush(struct keel_vcpu *vcpu)
+{
+	if (keel_shadowing)
+		keel_shadow_sync(vcpu);
+	else
+		keel_request(KEEL_REQ_TLB_FLUSH, vcpu);
+}
+
+/* A control register that says how the guest's tables are read, or where they are, was written. */
+static inline void keel_paging_changed(struct keel_vcpu *vcpu)
+{
+	if (keel_shadowing)
+		keel_request(KEEL_REQ_MMU_RELOAD, vcpu);
+}
+
 /* exit.c: what the vendors call once they have decoded an exit */
 int keel_exit_cpuid(struct keel_vcpu *vcpu);
 int keel_exit_hlt(struct keel_vcpu *vcpu);
@@ -452,6 +468,7 @@ int keel_exit_exception(struct keel_vcpu *vcpu, u8 vector, u32 error);
 int keel_exit_shutdown(struct keel_vcpu *vcpu);
 int keel_exit_task_switch(struct keel_vcpu *vcpu, const struct keel_task_switch *ts);
 int keel_exit_memory(struct keel_vcpu *vcpu, u64 gpa, u32 access);
+int keel_exit_page_fault(struct keel_vcpu *vcpu, u64 gva, u32 error);
 int keel_exit_debug(struct keel_vcpu *vcpu, u64 dr6, u8 vector);
 int keel_exit_emulation_failed(struct keel_vcpu *vcpu);
 int keel_exit_kill(struct keel_vcpu *vcpu, const char *reason, u64 code);

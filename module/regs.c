@@ -186,6 +186,9 @@ static long sregs_set_common(struct keel_vcpu *vcpu, const struct kvm_sregs *s)
 	wake_after_reset(vcpu);
 	keel_load_pdptes(vcpu);
 	keel_request(KEEL_REQ_TLB_FLUSH, vcpu);
+	keel_paging_changed(vcpu);
+	if (keel_shadowing)
+		keel_shadow_forget(vcpu->vm);
 	keel_request(KEEL_REQ_EVENT, vcpu);
 	return 0;
 }
@@ -214,7 +217,7 @@ static long sregs2_get(struct keel_vcpu *vcpu, void *buf)
 	sregs_get_common(vcpu, buf);
 	s->flags = 0;
 	if (keel_pae_paging(s->cr0, s->cr4, s->efer)) {
-		if (keel_ops->keeps_pdptes)
+		if (keel_shadowing || keel_ops->keeps_pdptes)
 			memcpy(s->pdptrs, vcpu->st.pdpte, sizeof(s->pdptrs));
 		else if (keel_guest_read(vcpu->vm, s->cr3 & 0xffffffe0, s->pdptrs, sizeof(s->pdptrs)))
 			return 0;

@@ -106,8 +106,8 @@ static int serve_requests(struct keel_vcpu *vcpu)
 		return KEEL_RESUME;
 	if (test_bit(KEEL_REQ_DEAD, &vcpu->requests))
 		return -EIO;
-	if (keel_check_request(KEEL_REQ_MMU_RELOAD, vcpu))
-		keel_ops->vcpu_update(vcpu, KEEL_UPDATE_ROOT);
+	if (keel_check_request(KEEL_REQ_MMU_RELOAD, vcpu) && keel_shadow_load(vcpu))
+		return -ENOMEM;
 	if (keel_check_request(KEEL_REQ_APIC_PAGE, vcpu))
 		keel_mmu_zap_gfns(vcpu->vm, KEEL_APIC_GFN, KEEL_APIC_GFN + 1);
 	if (keel_check_request(KEEL_REQ_CLOCK, vcpu))

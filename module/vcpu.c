@@ -67,6 +67,7 @@ void keel_vcpu_reset(struct keel_vcpu *vcpu, bool init)
 	vcpu->st_dirty = KEEL_ST_ALL;
 	keel_lapic_reset(vcpu, init);	/* sets the APIC base and CR8 without an in-kernel local APIC too */
 	keel_request(KEEL_REQ_EVENT, vcpu);
+	keel_paging_changed(vcpu);
 }
 
 static void vcpu_free(struct keel_vcpu *vcpu)
@@ -114,7 +115,9 @@ static struct keel_vcpu *vcpu_create(struct keel_vm *vm, u32 id)
 	if (!vcpu->run || !vcpu->pio_data)
 		goto fail;
 	keel_spec_create(vcpu);
-	r = keel_ops->vcpu_create(vcpu);
+	r = keel_mmu_vcpu_init(vcpu);
+	if (!r)
+		r = keel_ops->vcpu_create(vcpu);
 	if (!r)
 		r = keel_fpu_create(vcpu);
 	if (!r)

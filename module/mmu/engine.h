@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What map.c shares with the engine that makes the tables which the CPU walks (tdp.c).
+ * What map.c shares with the engines that make the tables which the CPU walks (tdp.c, shadow.c).
  *
  * The engine knows entries and tables. map.c knows slots, host addresses, the race with the MMU notifier, and when
  * TLBs are flushed. All functions are called with mmu.lock held for writing unless they say otherwise.
@@ -28,6 +28,7 @@ struct keel_zap {
 		u64 *table;
 		int level;
 	} dead[KEEL_ZAP_BATCH];
+	struct keel_shadow_page *dead_pages;	/* the same, of shadow paging */
 };
 
 /* One fault on its way: what the slot says, and what the host has there. */
@@ -76,5 +77,21 @@ bool keel_tdp_age_range(struct keel_zap *z, gfn_t gfn, gfn_t end, enum keel_age 
 void keel_tdp_free(struct keel_vm *vm, u64 *table, int level, bool may_sleep);
 int keel_tdp_vm_init(struct keel_vm *vm);
 void keel_tdp_vm_destroy(struct keel_vm *vm);
+
+/* shadow.c, shadow_page.c, rmap.c: the same for shadow paging */
+#define KEEL_SHADOW_END	(1ULL << 40)	/* 52 bits of physical address */
+void keel_shadow_install(struct keel_map *m, struct keel_zap *z);
+void keel_shadow_zap_range(struct keel_zap *z, gfn_t start, gfn_t end);
+void keel_shadow_zap_tables(struct keel_zap *z, gfn_t start, gfn_t end);
+void keel_shadow_write_protect(struct keel_zap *z, gfn_t gfn);
+bool keel_shadow_age_range(struct keel_zap *z, gfn_t gfn, gfn_t end, enum keel_age how);
+unsigned long keel_shadow_shrink(struct keel_zap *z, unsigned long nr);
+bool keel_shadow_flush_due(struct keel_zap *z);
+void keel_shadow_flushed(struct keel_zap *z);
+void keel_shadow_free(struct keel_zap *z);
+int keel_shadow_vm_init(struct keel_vm *vm);
+void keel_shadow_vm_destroy(struct keel_vm *vm);
+int keel_shadow_vcpu_init(struct keel_vcpu *vcpu);
+void keel_shadow_vcpu_destroy(struct keel_vcpu *vcpu);
 
 #endif /* KEEL_ENGINE_H */

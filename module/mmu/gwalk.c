@@ -4,7 +4,8 @@
  * emulator, with the permissions, the #PF error code and the accessed and dirty bits that the CPU would
  * have given (SDM 3A, chapter 4; APM 2, chapter 5).
  *
- * All of 32-bit, PAE, 4-level and 5-level paging. PAE's four PDPTEs are read from memory on each walk.
+ * All of 32-bit, PAE, 4-level and 5-level paging. PAE's four PDPTEs are read from memory on each walk, unless the guest's
+ * paging is shadowed: then CR3 has loaded them (cr.c).
  * Tables are guest memory that other vCPUs and the client change at will: each entry is read once, and
  * accessed and dirty bits go in by compare and exchange against the value that was checked; on a
  * difference the walk starts again. No lock; the caller drives the vCPU.
@@ -17,51 +18,20 @@
 #include <linux/bits.h>
 #include <linux/minmax.h>
 
-#include "keel.h"
+#include "gwalk.h"
 #include "ops.h"
-
-#define GPTE_P		BIT_ULL(0)
-#define GPTE_W		BIT_ULL(1)
-#define GPTE_U		BIT_ULL(2)
-#define GPTE_A		BIT_ULL(5)
-#define GPTE_D		BIT_ULL(6)
-#define GPTE_PS		BIT_ULL(7)
-#define GPTE_NX		BIT_ULL(63)
 
 #define PF_VECTOR	14
 #define PF_RSVD		BIT(3)
 
-#define MAX_LEVELS	5
 #define MAX_RESTARTS	64
 
-/* The paging mode, and what a walk in it has gathered. */
-struct walk {
-	struct keel_vcpu *vcpu;
-	bool atomic;
-	u64 cr0, cr4, efer, rflags;
-	int levels;
-	int entry_size;			/* 4 or 8 bytes */
-	unsigned int index_bits;	/* 10 or 9 */
-	unsigned int maxphyaddr;
-	u64 table;			/* gpa of the top table */
-
-	int leaf_level;
-	u64 pte[MAX_LEVELS + 1];	/* by level */
-	gpa_t pte_gpa[MAX_LEVELS + 1];
-	bool user, write, nx;		/* as all levels together grant */
-};
-
-static bool walk_is_pae3(const struct walk *w)
-{
-	return w->levels == 3;
-}
-
-static unsigned int level_shift(const struct walk *w, int level)
+static unsigned int level_shift(const struct keel_walk *w, int level)
 {
 	return 12 + w->index_bits * (level - 1);
 }
 
-static void walk_init(struct walk *w, struct keel_vcpu *vcpu, bool atomic)
+static void walk_init(struct keel_walk *w, struct keel_vcpu *vcpu, bool atomic)
 {
 	const struct keel_state *st = keel_st(vcpu, KEEL_ST_CR | KEEL_ST_RIP);
 
@@ -88,19 +58,19 @@ static void walk_init(struct walk *w, struct keel_vcpu *vcpu, bool atomic)
 	}
 }
 
-static bool entry_is_leaf(const struct walk *w, u64 pte, int level)
+static bool entry_is_leaf(const struct keel_walk *w, u64 pte, int level)
 {
 	if (level == 1)
 		return true;
-	if (!(pte & GPTE_PS))
+	if (!(pte & KEEL_GPTE_PS))
 		return false;
 	if (level == 2)
 		return w->levels > 2 || (w->cr4 & X86_CR4_PSE);
-	return level == 3 && !walk_is_pae3(w);
+	return level == 3 && !keel_walk_is_pae(w);
 }
 
 /* The bits that must be 0 in a present entry (SDM 3A, tables 4-4 to 4-20; APM 2, 5.3 and 5.4). */
-static u64 entry_reserved(const struct walk *w, int level, bool leaf)
+static u64 entry_reserved(const struct keel_walk *w, int level, bool leaf)
 {
 	u64 rsvd = 0;
 
@@ -112,27 +82,27 @@ static u64 entry_reserved(const struct walk *w, int level, bool leaf)
 	}
 	if (w->maxphyaddr < 52)
 		rsvd |= GENMASK_ULL(51, w->maxphyaddr);
-	if (walk_is_pae3(w))
+	if (keel_walk_is_pae(w))
 		rsvd |= GENMASK_ULL(62, 52);
 	/* Bit 5 of a PDPTE is reserved too, but QEMU's TCG sets it on a walk, as if it were A. */
-	if (walk_is_pae3(w) && level == 3)
-		return rsvd | GPTE_NX | GENMASK_ULL(8, 6) | GENMASK_ULL(2, 1);
+	if (keel_walk_is_pae(w) && level == 3)
+		return rsvd | KEEL_GPTE_NX | GENMASK_ULL(8, 6) | GENMASK_ULL(2, 1);
 	if (!(w->efer & EFER_NX))
-		rsvd |= GPTE_NX;
+		rsvd |= KEEL_GPTE_NX;
 	if (level >= 4) {
-		rsvd |= GPTE_PS;
+		rsvd |= KEEL_GPTE_PS;
 		if (keel_guest_has(w->vcpu, KEEL_F_AMD))
 			rsvd |= BIT_ULL(8);
 	}
 	/* The hardware's own walks go by the host's ability, not by the guest's CPUID. */
 	if (level == 3 && !boot_cpu_has(X86_FEATURE_GBPAGES))
-		rsvd |= GPTE_PS;
+		rsvd |= KEEL_GPTE_PS;
 	if (leaf && level > 1)
 		rsvd |= GENMASK_ULL(level_shift(w, level) - 1, 13);
 	return rsvd;
 }
 
-static int fault_set(const struct walk *w, gva_t gva, u32 access, u32 error, struct keel_fault *fault)
+static int fault_set(const struct keel_walk *w, gva_t gva, u32 access, u32 error, struct keel_fault *fault)
 {
 	error |= access & (KEEL_ACC_WRITE | KEEL_ACC_USER);
 	/* The fetch bit exists only where fetches can fault on their own account. */
@@ -146,18 +116,23 @@ static int fault_set(const struct walk *w, gva_t gva, u32 access, u32 error, str
 	return -EFAULT;
 }
 
-static int entry_read(struct walk *w, gpa_t gpa, u64 *pte)
+static int entry_read(struct keel_walk *w, int level, u64 index, u64 *pte)
 {
 	struct keel_vm *vm = w->vcpu->vm;
+	gpa_t gpa = w->pte_gpa[level];
 
 	*pte = 0;
+	if (keel_shadowing && keel_walk_is_pae(w) && level == 3) {
+		*pte = w->vcpu->st.pdpte[index];
+		return 0;
+	}
 	if (!w->atomic)
 		return keel_guest_read(vm, gpa, pte, w->entry_size);
 	return keel_guest_read_atomic(vm, gpa, pte, w->entry_size) ? -EAGAIN : 0;
 }
 
 /* Goes down to the leaf. 0, -EAGAIN, or -EFAULT with @fault filled. */
-static int walk_tables(struct walk *w, gva_t gva, u32 access, struct keel_fault *fault)
+static int walk_tables(struct keel_walk *w, gva_t gva, u32 access, struct keel_fault *fault)
 {
 	u64 table = w->table;
 	int level, r;
@@ -171,21 +146,21 @@ static int walk_tables(struct walk *w, gva_t gva, u32 access, struct keel_fault 
 		u64 pte;
 
 		w->pte_gpa[level] = table + index * w->entry_size;
-		r = entry_read(w, w->pte_gpa[level], &pte);
+		r = entry_read(w, level, index, &pte);
 		if (r == -EAGAIN)
 			return r;
 		/* A table outside memory: the bus answers nothing that could be present. */
-		if (r || !(pte & GPTE_P))
+		if (r || !(pte & KEEL_GPTE_P))
 			return fault_set(w, gva, access, 0, fault);
 		leaf = entry_is_leaf(w, pte, level);
 		if (pte & entry_reserved(w, level, leaf))
 			return fault_set(w, gva, access, KEEL_ACC_PRESENT | PF_RSVD, fault);
 
 		w->pte[level] = pte;
-		if (!(walk_is_pae3(w) && level == 3)) {
-			w->user &= !!(pte & GPTE_U);
-			w->write &= !!(pte & GPTE_W);
-			w->nx |= w->entry_size == 8 && (pte & GPTE_NX);
+		if (!(keel_walk_is_pae(w) && level == 3)) {
+			w->user &= !!(pte & KEEL_GPTE_U);
+			w->write &= !!(pte & KEEL_GPTE_W);
+			w->nx |= w->entry_size == 8 && (pte & KEEL_GPTE_NX);
 		}
 		w->leaf_level = level;
 		if (leaf)
@@ -196,7 +171,7 @@ static int walk_tables(struct walk *w, gva_t gva, u32 access, struct keel_fault 
 }
 
 /* SDM 3A, 4.6.1; APM 2, 5.6. */
-static bool walk_permits(const struct walk *w, u32 access)
+static bool walk_permits(const struct keel_walk *w, u32 access)
 {
 	if ((access & KEEL_ACC_EXEC) && w->nx)
 		return false;
@@ -216,17 +191,17 @@ static bool walk_permits(const struct walk *w, u32 access)
  * Sets A in each entry and D in the leaf of a write. 0; 1 when an entry has changed since it was read;
  * -EAGAIN where that would have to sleep. Tables in read-only memory keep their bits.
  */
-static int walk_set_ad(struct walk *w, u32 access)
+static int walk_set_ad(struct keel_walk *w, u32 access)
 {
 	int level, r;
 
 	for (level = w->levels; level >= w->leaf_level; level--) {
-		u64 old = w->pte[level], new = old | GPTE_A;
+		u64 old = w->pte[level], new = old | KEEL_GPTE_A;
 
-		if (walk_is_pae3(w) && level == 3)
+		if (keel_walk_is_pae(w) && level == 3)
 			continue;
 		if (level == w->leaf_level && (access & KEEL_ACC_WRITE))
-			new |= GPTE_D;
+			new |= KEEL_GPTE_D;
 		if (new == old)
 			continue;
 		if (w->atomic)
@@ -234,11 +209,12 @@ static int walk_set_ad(struct walk *w, u32 access)
 		r = keel_guest_cmpxchg(w->vcpu, w->pte_gpa[level], &old, &new, w->entry_size);
 		if (r == 1)
 			return 1;
+		w->pte[level] = new;
 	}
 	return 0;
 }
 
-static gpa_t walk_result(const struct walk *w, gva_t gva)
+static gpa_t walk_result(const struct keel_walk *w, gva_t gva)
 {
 	u64 offset = BIT_ULL(level_shift(w, w->leaf_level)) - 1;
 	u64 pte = w->pte[w->leaf_level];
@@ -250,10 +226,11 @@ static gpa_t walk_result(const struct walk *w, gva_t gva)
 }
 
 /**
- * keel_gva_to_gpa() - translate a linear address as the guest's MMU would
+ * keel_gva_walk() - translate a linear address as the guest's MMU would
  * @vcpu: the vCPU, locked
  * @gva: linear address; canonical in long mode, and the upper half is ignored outside it
  * @access: KEEL_ACC_WRITE, _USER, _EXEC, _IMPLICIT; without _USER a supervisor access
+ * @w: what was found on the way; without paging, nothing but the registers
  * @gpa: the result; it need not lie in a slot
  * @fault: the #PF to deliver, filled with -EFAULT only
  * @atomic: the caller may not sleep (interrupts may be off)
@@ -262,35 +239,53 @@ static gpa_t walk_result(const struct walk *w, gva_t gva)
  * accessed or dirty bit (call again where sleeping is allowed), or when other vCPUs kept changing the
  * entries (let the guest run the instruction again)
  */
-int keel_gva_to_gpa(struct keel_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, struct keel_fault *fault,
-		    bool atomic)
+int keel_gva_walk(struct keel_vcpu *vcpu, gva_t gva, u32 access, struct keel_walk *w, gpa_t *gpa,
+		  struct keel_fault *fault, bool atomic)
 {
-	struct walk w;
 	int i, r;
 
-	walk_init(&w, vcpu, atomic);
-	if (!(w.efer & EFER_LMA))
+	walk_init(w, vcpu, atomic);
+	if (!(w->efer & EFER_LMA))
 		gva = (u32)gva;
-	if (!(w.cr0 & X86_CR0_PG)) {
+	if (!(w->cr0 & X86_CR0_PG)) {
 		*gpa = gva;
 		return 0;
 	}
 
 	for (i = 0; i < MAX_RESTARTS; i++) {
-		r = walk_tables(&w, gva, access, fault);
+		r = walk_tables(w, gva, access, fault);
 		if (r)
 			return r;
-		if (!walk_permits(&w, access))
-			return fault_set(&w, gva, access, KEEL_ACC_PRESENT, fault);
-		r = walk_set_ad(&w, access);
+		if (!walk_permits(w, access))
+			return fault_set(w, gva, access, KEEL_ACC_PRESENT, fault);
+		r = walk_set_ad(w, access);
 		if (r < 0)
 			return r;
 		if (!r) {
-			*gpa = walk_result(&w, gva);
+			*gpa = walk_result(w, gva);
 			return 0;
 		}
 	}
 	return -EAGAIN;
+}
+
+/**
+ * keel_gva_to_gpa() - keel_gva_walk() for those who want the address alone
+ * @vcpu: the vCPU, locked
+ * @gva: linear address
+ * @access: KEEL_ACC_*
+ * @gpa: the result
+ * @fault: the #PF to deliver, filled with -EFAULT only
+ * @atomic: the caller may not sleep
+ *
+ * Return: as keel_gva_walk()
+ */
+int keel_gva_to_gpa(struct keel_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, struct keel_fault *fault,
+		    bool atomic)
+{
+	struct keel_walk w;
+
+	return keel_gva_walk(vcpu, gva, access, &w, gpa, fault, atomic);
 }
 
 /**

@@ -17,6 +17,35 @@
 
 #include "engine.h"
 
+bool keel_shadowing __ro_after_init;
+
+/* First page beyond the reach of the tables. */
+static gfn_t reach(void)
+{
+	return keel_shadowing ? KEEL_SHADOW_END : keel_tdp_end();
+}
+
+static void zap_range(struct keel_zap *z, gfn_t start, gfn_t end)
+{
+	if (keel_shadowing)
+		keel_shadow_zap_range(z, start, end);
+	else
+		keel_tdp_zap_range(z, start, end);
+}
+
+static gfn_t write_protect(struct keel_zap *z, gfn_t gfn)
+{
+	if (!keel_shadowing)
+		return keel_tdp_write_protect(z, gfn);
+	keel_shadow_write_protect(z, gfn);
+	return gfn + 1;
+}
+
+static bool age_range(struct keel_zap *z, gfn_t gfn, gfn_t end, enum keel_age how)
+{
+	return keel_shadowing ? keel_shadow_age_range(z, gfn, end, how) : keel_tdp_age_range(z, gfn, end, how);
+}
+
 /**
  * keel_table_alloc() - a page of page tables, zeroed and counted
  * @vm: the VM; mmu.lock is not held
@@ -66,8 +95,11 @@ void keel_mmu_flush_tlb(struct keel_vm *vm)
  */
 void keel_zap_flush(struct keel_zap *z)
 {
-	if (z->flush)
+	if (z->flush || (keel_shadowing && keel_shadow_flush_due(z))) {
 		keel_mmu_flush_tlb(z->vm);
+		if (keel_shadowing)
+			keel_shadow_flushed(z);
+	}
 	z->flush = false;
 }
 
@@ -78,6 +110,8 @@ static void zap_free(struct keel_zap *z)
 		z->nr--;
 		keel_tdp_free(z->vm, z->dead[z->nr].table, z->dead[z->nr].level, z->may_sleep);
 	}
+	if (z->dead_pages)
+		keel_shadow_free(z);
 }
 
 /**
@@ -114,7 +148,9 @@ void keel_mmu_zap_gfns(struct keel_vm *vm, gfn_t start, gfn_t end)
 	struct keel_zap z = { .vm = vm, .may_sleep = true };
 
 	write_lock(&vm->mmu.lock);
-	keel_tdp_zap_range(&z, start, end);
+	zap_range(&z, start, end);
+	if (keel_shadowing)
+		keel_shadow_zap_tables(&z, start, end);
 	keel_zap_flush(&z);
 	write_unlock(&vm->mmu.lock);
 	zap_free(&z);
@@ -131,11 +167,11 @@ void keel_mmu_write_protect_slot(struct keel_vm *vm, const struct keel_memslot *
 {
 	struct keel_zap z = { .vm = vm, .may_sleep = true };
 	gfn_t gfn = slot->base_gfn;
-	gfn_t end = min_t(gfn_t, slot->base_gfn + slot->npages, keel_tdp_end());
+	gfn_t end = min_t(gfn_t, slot->base_gfn + slot->npages, reach());
 
 	write_lock(&vm->mmu.lock);
 	while (gfn < end) {
-		gfn = keel_tdp_write_protect(&z, gfn);
+		gfn = write_protect(&z, gfn);
 		keel_zap_breathe(&z);
 	}
 	keel_zap_flush(&z);
@@ -153,8 +189,10 @@ void keel_mmu_recover_slot(struct keel_vm *vm, const struct keel_memslot *slot)
 {
 	struct keel_zap z = { .vm = vm, .may_sleep = true };
 	gfn_t gfn = slot->base_gfn;
-	gfn_t end = min_t(gfn_t, slot->base_gfn + slot->npages, keel_tdp_end());
+	gfn_t end = min_t(gfn_t, slot->base_gfn + slot->npages, reach());
 
+	if (keel_shadowing)
+		return;		/* all leaves are small */
 	write_lock(&vm->mmu.lock);
 	while (gfn < end) {
 		gfn = keel_tdp_recover(&z, slot, gfn);
@@ -180,7 +218,7 @@ unsigned long keel_mmu_shrink(struct keel_vm *vm, unsigned long nr)
 	unsigned long seen;
 
 	write_lock(&vm->mmu.lock);
-	seen = keel_tdp_shrink(&z, nr);
+	seen = keel_shadowing ? keel_shadow_shrink(&z, nr) : keel_tdp_shrink(&z, nr);
 	keel_zap_flush(&z);
 	write_unlock(&vm->mmu.lock);
 	zap_free(&z);
@@ -205,8 +243,8 @@ void keel_mmu_write_protect_bits(struct keel_vm *vm, gfn_t base, const unsigned 
 
 	write_lock(&vm->mmu.lock);
 	for_each_set_bit(bit, bits, nr) {
-		if (base + bit < keel_tdp_end())
-			keel_tdp_write_protect(&z, base + bit);
+		if (base + bit < reach())
+			write_protect(&z, base + bit);
 		keel_zap_breathe(&z);
 	}
 	keel_zap_flush(&z);
@@ -226,8 +264,8 @@ void keel_mmu_write_protect_gfns(struct keel_vm *vm, const gfn_t *gfns, unsigned
 
 	write_lock(&vm->mmu.lock);
 	for (i = 0; i < nr; i++) {
-		if (gfns[i] < keel_tdp_end())
-			keel_tdp_write_protect(&z, gfns[i]);
+		if (gfns[i] < reach())
+			write_protect(&z, gfns[i]);
 		keel_zap_breathe(&z);
 	}
 	keel_zap_flush(&z);
@@ -272,7 +310,7 @@ bool keel_mmu_unmap_hva_range(struct keel_vm *vm, unsigned long start, unsigned 
 	write_lock(&vm->mmu.lock);
 	for (i = 0; i < slots->nr; i++)
 		if (slot_hva_range(&slots->slot[i], start, end, &first, &last))
-			keel_tdp_zap_range(&z, first, last);
+			zap_range(&z, first, last);
 	keel_zap_flush(&z);
 	write_unlock(&vm->mmu.lock);
 	srcu_read_unlock(&vm->srcu, idx);
@@ -304,7 +342,7 @@ bool keel_mmu_age_hva_range(struct keel_vm *vm, unsigned long start, unsigned lo
 	write_lock(&vm->mmu.lock);
 	for (i = 0; i < slots->nr; i++)
 		if (slot_hva_range(&slots->slot[i], start, end, &first, &last))
-			young |= keel_tdp_age_range(&z, first, last, how);
+			young |= age_range(&z, first, last, how);
 	keel_zap_flush(&z);
 	write_unlock(&vm->mmu.lock);
 	srcu_read_unlock(&vm->srcu, idx);
@@ -348,16 +386,19 @@ static void host_page_dirty(const struct keel_map *m)
 /* mmu.lock held for reading. False: it takes replace(). */
 static bool install(const struct keel_map *m)
 {
-	if (!keel_tdp_install(m))
+	if (keel_shadowing || !keel_tdp_install(m))
 		return false;
 	host_page_dirty(m);
 	return true;
 }
 
 /* mmu.lock held for writing. */
-static void replace(const struct keel_map *m, struct keel_zap *z)
+static void replace(struct keel_map *m, struct keel_zap *z)
 {
-	keel_tdp_replace(m, z);
+	if (keel_shadowing)
+		keel_shadow_install(m, z);
+	else
+		keel_tdp_replace(m, z);
 	host_page_dirty(m);
 }
 
@@ -447,7 +488,7 @@ int keel_map_gfn(struct keel_map *m)
 		r = KEEL_MMU_EMULATE;
 	} else if (READ_ONCE(m->slot->invalid)) {
 		r = KEEL_MMU_RETRY;
-	} else if (keel_tdp_fix(m, m->access)) {
+	} else if (!keel_shadowing && keel_tdp_fix(m, m->access)) {
 		m->vcpu->stats.fast_faults++;
 		r = KEEL_MMU_RETRY;
 	} else {
@@ -475,6 +516,8 @@ int keel_map_gfn(struct keel_map *m)
 int keel_mmu_fault(struct keel_vcpu *vcpu, gpa_t gpa, u32 access)
 {
 	might_sleep();
+	if (WARN_ON_ONCE(keel_shadowing))
+		return -EFAULT;
 	vcpu->stats.faults++;
 	return keel_tdp_fault(vcpu, gpa, access);
 }
@@ -492,7 +535,7 @@ int keel_mmu_vm_init(struct keel_vm *vm)
 	rwlock_init(&vm->mmu.lock);
 	if (!zalloc_cpumask_var(&vm->mmu.flush_mask, GFP_KERNEL_ACCOUNT))
 		return -ENOMEM;
-	r = keel_tdp_vm_init(vm);
+	r = keel_shadowing ? keel_shadow_vm_init(vm) : keel_tdp_vm_init(vm);
 	if (!r)
 		keel_shrink_add(vm);
 	return r;
@@ -505,9 +548,23 @@ int keel_mmu_vm_init(struct keel_vm *vm)
 void keel_mmu_vm_destroy(struct keel_vm *vm)
 {
 	keel_shrink_remove(vm);
-	keel_tdp_vm_destroy(vm);
+	if (keel_shadowing)
+		keel_shadow_vm_destroy(vm);
+	else
+		keel_tdp_vm_destroy(vm);
 	free_cpumask_var(vm->mmu.flush_mask);
 	WARN_ON_ONCE(atomic_long_read(&vm->mmu.nr_tables));
+}
+
+/**
+ * keel_mmu_vcpu_init() - what a new vCPU needs for its faults
+ * @vcpu: the vCPU; its state is not set yet
+ *
+ * Return: 0 or -ENOMEM
+ */
+int keel_mmu_vcpu_init(struct keel_vcpu *vcpu)
+{
+	return keel_shadowing ? keel_shadow_vcpu_init(vcpu) : 0;
 }
 
 /**
@@ -518,6 +575,8 @@ void keel_mmu_vcpu_destroy(struct keel_vcpu *vcpu)
 {
 	struct keel_mmu_vcpu *cache = &vcpu->mmu;
 
+	if (keel_shadowing)
+		keel_shadow_vcpu_destroy(vcpu);
 	while (cache->nr_cached)
 		keel_table_free(vcpu->vm, cache->cache[--cache->nr_cached]);
 }

@@ -64,10 +64,19 @@ struct keel_pte_format {
 	int max_leaf;		/* highest level of a leaf: 2 is 2 MiB, 3 is 1 GiB */
 };
 
-/* The nested tree of a VM. @lock guards the tree; the sequence and range guard against the notifier. */
+/*
+ * True: guest page tables are shadowed (shadow.c); false: nested paging (tdp.c). The vendor sets it at load, for the CPU
+ * or by a parameter.
+ */
+extern bool keel_shadowing;
+
+struct keel_shadow;
+struct keel_shadow_vcpu;
+
+/* The tables of a VM. @lock guards the tree; the sequence and range guard against the notifier. */
 struct keel_mmu {
 	rwlock_t lock;
-	hpa_t root;			/* physical address of the top table, for the VM's whole life */
+	hpa_t root;			/* nested: physical address of the top table, for the VM's whole life */
 	u64 *root_table;		/* the same page, mapped */
 	struct mmu_notifier notifier;
 	unsigned long invalidate_seq;	/* lock; read without it before a host page is looked up */
@@ -78,14 +87,24 @@ struct keel_mmu {
 	gfn_t shrink_gfn;		/* lock: where the shrinker goes on */
 	struct list_head shrink_link;	/* shrink.c's */
 	bool notifier_registered;
+	struct keel_shadow *shadow;	/* NULL with nested paging */
 };
 
 #define KEEL_MMU_CACHE		8
 
-/* Zeroed page-table pages, topped up outside the lock, spent inside it. */
+/* Roots that a vCPU keeps, each with a tag of its own, so that a change of CR3 need not flush. */
+#define KEEL_MMU_ROOTS		4
+
 struct keel_mmu_vcpu {
+	/* Zeroed page-table pages, topped up outside the lock, spent inside it. */
 	void *cache[KEEL_MMU_CACHE];
 	int nr_cached;
+
+	/* With shadow paging, read by the vendor: what CR3 is to hold, and which tag goes with it. */
+	hpa_t root;
+	unsigned int tag;		/* 0 to KEEL_MMU_ROOTS - 1; nested paging has 0 alone */
+	unsigned long drop_tags;	/* a bit a tag: its translations are another root's; the vendor clears it */
+	struct keel_shadow_vcpu *shadow;
 };
 
 struct keel_memslot {
@@ -170,6 +189,7 @@ enum keel_age {
 
 int keel_mmu_vm_init(struct keel_vm *vm);
 void keel_mmu_vm_destroy(struct keel_vm *vm);
+int keel_mmu_vcpu_init(struct keel_vcpu *vcpu);
 void keel_mmu_vcpu_destroy(struct keel_vcpu *vcpu);
 int keel_mmu_fault(struct keel_vcpu *vcpu, gpa_t gpa, u32 access);
 void keel_mmu_zap_gfns(struct keel_vm *vm, gfn_t start, gfn_t end);
@@ -181,6 +201,17 @@ void keel_mmu_write_protect_gfns(struct keel_vm *vm, const gfn_t *gfns, unsigned
 void keel_mmu_flush_tlb(struct keel_vm *vm);
 bool keel_mmu_unmap_hva_range(struct keel_vm *vm, unsigned long start, unsigned long end, bool may_sleep);
 bool keel_mmu_age_hva_range(struct keel_vm *vm, unsigned long start, unsigned long end, enum keel_age how);
+
+/* shadow.c: for the rest of the core, with shadow paging only */
+int keel_shadow_load(struct keel_vcpu *vcpu);
+int keel_shadow_fault(struct keel_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa);
+void keel_shadow_invlpg(struct keel_vcpu *vcpu, gva_t gva);
+void keel_shadow_sync(struct keel_vcpu *vcpu);
+void keel_shadow_forget(struct keel_vm *vm);
+
+/* shadow_write.c */
+void keel_shadow_written(struct keel_vm *vm, gpa_t gpa, unsigned int len);
+bool keel_shadow_unprotect(struct keel_vcpu *vcpu);
 
 /**
  * struct keel_host_page - what the host has at an address of the client

@@ -15,7 +15,7 @@
 
 static bool npt = true;
 module_param(npt, bool, 0444);
-MODULE_PARM_DESC(npt, "use nested paging (AMD; required at present)");
+MODULE_PARM_DESC(npt, "use nested paging, not shadow paging (AMD)");
 
 static bool nrip = true;
 module_param(nrip, bool, 0444);
@@ -87,9 +87,9 @@ int svm_caps_probe(void)
 	svm_caps.rdtscp = boot_cpu_has(X86_FEATURE_RDTSCP);
 	if (boot_cpu_has(X86_FEATURE_GBPAGES))
 		svm_pte_format.max_leaf = 3;
-	if (!svm_caps.npt) {
-		pr_err("nested paging is %s, and Keel has no shadow paging yet\n",
-		       npt ? "missing in this CPU" : "switched off by npt=0");
+	keel_shadowing = !svm_caps.npt;
+	if (keel_shadowing && cc_platform_has(CC_ATTR_HOST_MEM_ENCRYPT)) {
+		pr_err("no shadow paging on a host with memory encryption: do not use npt=0 there\n");
 		return -ENODEV;
 	}
 	if (svm_caps.nr_asid < 2) {
@@ -100,7 +100,7 @@ int svm_caps_probe(void)
 		pr_err("hosts with 5-level paging are not supported yet on AMD: boot with no5lvl\n");
 		return -ENODEV;
 	}
-	pr_info("AMD-V with NPT, %u ASIDs%s%s%s%s\n", svm_caps.nr_asid,
+	pr_info("AMD-V with %s, %u ASIDs%s%s%s%s\n", svm_caps.npt ? "NPT" : "shadow paging", svm_caps.nr_asid,
 		svm_caps.next_rip ? ", next RIP" : "",
 		svm_caps.flush_by_asid ? ", flush by ASID" : "",
 		svm_caps.decode_assists ? ", decode assists" : "",

@@ -33,6 +33,20 @@ void svm_window_close(struct keel_vcpu *vcpu)
 		keel_host_machine_check();
 }
 
+/**
+ * svm_drop_tags() - translations of these tags are not true any more
+ * @svm: the vCPU, locked
+ * @tags: a bit a tag
+ */
+void svm_drop_tags(struct svm_vcpu *svm, unsigned long tags)
+{
+	int i;
+
+	for (i = 0; i < KEEL_MMU_ROOTS; i++)
+		if (tags & BIT(i))
+			svm->tag[i].flush = true;
+}
+
 /*
  * A tag of this CPU's own. Tags are handed out once; when they run out the generation rises and one
  * flush makes all of them new.
@@ -41,26 +55,29 @@ static void asid_update(struct svm_vcpu *svm)
 {
 	struct svm_cpu *sc = this_cpu_ptr(&svm_cpu);
 	struct vmcb_control *c = &svm->vmcb->control;
+	struct svm_tag *tag = &svm->tag[svm->vcpu.mmu.tag];
 	int cpu = smp_processor_id();
-	bool stale = svm->asid_cpu != cpu || svm->asid_generation != sc->asid_generation;
+	bool stale = tag->cpu != cpu || tag->generation != sc->asid_generation;
 
 	c->tlb_control = SVM_TLB_NOTHING;
-	if (likely(!stale && !svm->flush))
+	if (likely(!stale && !tag->flush)) {
+		c->asid = tag->asid;
 		return;
+	}
 	if (!stale && svm_caps.flush_by_asid) {
 		c->tlb_control = SVM_TLB_FLUSH_ASID;
-		svm->flush = false;
-		return;
+	} else {
+		if (sc->next_asid >= svm_caps.nr_asid) {
+			sc->asid_generation++;
+			sc->next_asid = 1;
+			c->tlb_control = SVM_TLB_FLUSH_ALL;
+		}
+		tag->asid = sc->next_asid++;
+		tag->cpu = cpu;
+		tag->generation = sc->asid_generation;
 	}
-	if (sc->next_asid >= svm_caps.nr_asid) {
-		sc->asid_generation++;
-		sc->next_asid = 1;
-		c->tlb_control = SVM_TLB_FLUSH_ALL;
-	}
-	c->asid = sc->next_asid++;
-	svm->asid_cpu = cpu;
-	svm->asid_generation = sc->asid_generation;
-	svm->flush = false;
+	c->asid = tag->asid;
+	tag->flush = false;
 }
 
 /* An exit in the middle of an event's delivery: the core queues it again (15.20). */
@@ -109,7 +126,7 @@ static void decode_assist(struct svm_vcpu *svm)
 
 	exit->insn_len = svm_caps.next_rip && c->next_rip && len <= 15 ? len : 0;
 	exit->nr_bytes = 0;
-	if (svm_caps.decode_assists && c->exit_code == SVM_EXIT_NPF) {
+	if (svm_caps.decode_assists && (c->exit_code == SVM_EXIT_NPF || c->exit_code == SVM_EXIT_EXCEPTION + X86_TRAP_PF)) {
 		exit->nr_bytes = min_t(u8, c->nr_bytes & 0xf, sizeof(exit->bytes));
 		memcpy(exit->bytes, c->bytes, sizeof(exit->bytes));
 	}
@@ -228,10 +245,13 @@ void svm_vcpu_update(struct keel_vcpu *vcpu, u32 what)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 
-	if (what & (KEEL_UPDATE_TLB | KEEL_UPDATE_ROOT))
-		svm->flush = true;
-	if (what & KEEL_UPDATE_ROOT)
-		svm->vmcb->control.n_cr3 = vcpu->vm->mmu.root;
+	if (what & KEEL_UPDATE_TLB)
+		svm_drop_tags(svm, ~0UL);
+	if (what & KEEL_UPDATE_ROOT) {
+		svm->vmcb->save.cr3 = vcpu->mmu.root;
+		svm_drop_tags(svm, vcpu->mmu.drop_tags);
+		vcpu->mmu.drop_tags = 0;
+	}
 	if (what & KEEL_UPDATE_INTERCEPTS)
 		svm_update_intercepts(vcpu);
 	if (what & KEEL_UPDATE_TSC)

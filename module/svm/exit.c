@@ -134,12 +134,18 @@ int svm_vcpu_handle_exit(struct keel_vcpu *vcpu)
 	case SVM_EXIT_SMI:
 	case SVM_EXIT_INIT:
 		return KEEL_RESUME;	/* the host's: taken at STGI or when interrupts came on */
+	case SVM_EXIT_EXCEPTION + X86_TRAP_PF:
+		return keel_exit_page_fault(vcpu, svm->vmcb->control.exit_info_2, svm->vmcb->control.exit_info_1);
 	case SVM_EXIT_CR_READ + 0:
+	case SVM_EXIT_CR_READ + 3:
+	case SVM_EXIT_CR_READ + 4:
 	case SVM_EXIT_CR_WRITE + 0:
+	case SVM_EXIT_CR_WRITE + 3:
 	case SVM_EXIT_CR_WRITE + 4:
 	case SVM_EXIT_CR_WRITE + 8:
 	case SVM_EXIT_DR_READ ... SVM_EXIT_DR_READ + 15:
 	case SVM_EXIT_DR_WRITE ... SVM_EXIT_DR_WRITE + 15:
+	case SVM_EXIT_INVLPG:
 		return keel_exit_emulate(vcpu);
 	case SVM_EXIT_EXCEPTION + X86_TRAP_DB:
 		return exit_db(svm);

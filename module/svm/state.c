@@ -5,6 +5,8 @@
  * RAX, RSP, RIP and RFLAGS are moved at each entry and exit by enter.c; here is the rest. The core has
  * validated what it stores.
  */
+#include <asm/cpufeature.h>
+
 #include "svm.h"
 
 /* VMCB attributes have bits 11:8 where struct keel_seg has 15:12. */
@@ -75,7 +77,9 @@ void svm_get_state(struct keel_vcpu *vcpu, u32 mask)
 		st->gdt = (struct keel_dtable) { s->gdtr.base, s->gdtr.limit };
 		st->idt = (struct keel_dtable) { s->idtr.base, s->idtr.limit };
 	}
-	if (mask & KEEL_ST_CR) {
+	if ((mask & KEEL_ST_CR) && keel_shadowing) {
+		st->cr2 = s->cr2;	/* writes of the others all exit */
+	} else if (mask & KEEL_ST_CR) {
 		/* see svm_set_state() */
 		st->cr0 = s->cr0 | to_svm(vcpu)->cr0_hidden;
 		st->cr2 = s->cr2;
@@ -96,6 +100,29 @@ void svm_get_state(struct keel_vcpu *vcpu, u32 mask)
 	if (mask & KEEL_ST_SHADOW)
 		st->int_shadow = to_svm(vcpu)->vmcb->control.int_state & SVM_STATE_SHADOW ?
 				 KEEL_SHADOW_STI | KEEL_SHADOW_MOV_SS : 0;
+}
+
+/*
+ * Without nested paging the CPU walks shadow tables: those of long mode, or PAE's. CR3 is vcpu_update()'s. Paging is always
+ * on, in real mode too (APM 2, 15.19), as is write protection (shadow.c says why). Pages of a guest that has paging
+ * off are user pages for the CPU, which SMEP and SMAP would keep from the guest's kernel.
+ */
+static void shadow_crs_set(struct svm_vcpu *svm, const struct keel_state *st)
+{
+	const u64 hidden = X86_CR0_CD | X86_CR0_NW;
+	struct vmcb_save *s = &svm->vmcb->save;
+
+	s->cr0 = (st->cr0 & ~hidden) | X86_CR0_PG | X86_CR0_WP;
+	s->cr2 = st->cr2;
+	s->cr4 = st->cr4 | X86_CR4_PAE;
+	if (!(st->cr0 & X86_CR0_PG))
+		s->cr4 &= ~(u64)(X86_CR4_SMEP | X86_CR4_SMAP);
+	s->efer = st->efer | EFER_SVME;
+	if (boot_cpu_has(X86_FEATURE_NX))
+		s->efer |= EFER_NX;
+	if (!(st->efer & EFER_LMA))
+		s->efer &= ~(u64)EFER_LME;
+	svm_intercept(svm->vmcb, SVM_ICPT_CR_READ + 4, s->cr4 != st->cr4);
 }
 
 /**
@@ -121,7 +148,9 @@ void svm_set_state(struct keel_vcpu *vcpu, u32 mask)
 		s->idtr.base = st->idt.base;
 		s->idtr.limit = st->idt.limit;
 	}
-	if (mask & KEEL_ST_CR) {
+	if ((mask & KEEL_ST_CR) && keel_shadowing) {
+		shadow_crs_set(svm, st);
+	} else if (mask & KEEL_ST_CR) {
 		svm->cr0_hidden = st->cr0 & (X86_CR0_CD | X86_CR0_NW);
 		s->cr0 = st->cr0 & ~svm->cr0_hidden;
 		svm_intercept(svm->vmcb, SVM_ICPT_CR_READ + 0, svm->cr0_hidden);

@@ -30,15 +30,21 @@ struct svm_cpu {
 	u32 next_asid;
 };
 
+/* An ASID of a vCPU's, for one of its roots. */
+struct svm_tag {
+	u32 asid;
+	int cpu;		/* whose tag space @asid belongs to, -1: none */
+	u64 generation;
+	bool flush;		/* drop its translations before the next entry */
+};
+
 struct svm_vcpu {
 	struct keel_vcpu vcpu;	/* first: ops.h */
 	struct vmcb *vmcb;
 	u64 vmcb_pa;
 	void *msrpm;		/* two pages, APM 2 15.11 */
 	u64 msrpm_pa;
-	int asid_cpu;		/* CPU whose tag space control.asid belongs to, -1 none */
-	u64 asid_generation;
-	bool flush;		/* drop this vCPU's translations before the next entry */
+	struct svm_tag tag[KEEL_MMU_ROOTS];	/* nested paging has the first alone */
 	bool nmi_masked;	/* until the guest's IRET */
 	bool iret_seen;		/* the IRET intercept fired; masked until RIP leaves iret_rip */
 	bool nmi_step;		/* single-stepping over that IRET or an interrupt shadow */
@@ -78,6 +84,7 @@ int svm_vcpu_create(struct keel_vcpu *vcpu);
 void svm_vcpu_destroy(struct keel_vcpu *vcpu);
 void svm_vcpu_reset(struct keel_vcpu *vcpu, bool init);
 void svm_update_intercepts(struct keel_vcpu *vcpu);
+void svm_drop_tags(struct svm_vcpu *svm, unsigned long tags);
 
 /* state.c */
 void svm_get_state(struct keel_vcpu *vcpu, u32 mask);

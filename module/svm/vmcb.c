@@ -32,6 +32,15 @@ static const unsigned int always_intercepted[] = {
 	SVM_ICPT_EXCEPTION + X86_TRAP_UD, SVM_ICPT_EXCEPTION + X86_TRAP_MC,
 };
 
+/*
+ * Without nested paging: the guest's tables and all that says how they are read are the core's. QEMU takes a read of
+ * any control register for one of CR0.
+ */
+static const unsigned int shadow_intercepted[] = {
+	SVM_ICPT_CR_READ + 0, SVM_ICPT_CR_READ + 3, SVM_ICPT_CR_WRITE + 0, SVM_ICPT_CR_WRITE + 3, SVM_ICPT_INVLPG,
+	SVM_ICPT_EXCEPTION + X86_TRAP_PF,
+};
+
 static const u32 direct_msrs[] = {
 	MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SYSCALL_MASK, MSR_KERNEL_GS_BASE, MSR_FS_BASE, MSR_GS_BASE,
 	MSR_IA32_SYSENTER_CS,
@@ -85,7 +94,8 @@ int svm_vcpu_create(struct keel_vcpu *vcpu)
 	memset(svm->msrpm, 0xff, PAGE_SIZE << MSRPM_ORDER);
 	for (i = 0; i < ARRAY_SIZE(direct_msrs); i++)
 		msrpm_set(svm->msrpm, direct_msrs[i], 3, true);
-	svm->asid_cpu = -1;
+	for (i = 0; i < KEEL_MMU_ROOTS; i++)
+		svm->tag[i].cpu = -1;
 	return 0;
 }
 
@@ -116,8 +126,10 @@ void svm_vcpu_reset(struct keel_vcpu *vcpu, bool init)
 	c->iopm_base_pa = __pa(svm_iopm);
 	c->msrpm_base_pa = svm->msrpm_pa;
 	c->int_ctl = SVM_INT_MASKING;
-	c->np_control = SVM_NP_ENABLE;
+	c->np_control = keel_shadowing ? 0 : SVM_NP_ENABLE;
 	c->n_cr3 = vcpu->vm->mmu.root;
+	for (i = 0; keel_shadowing && i < ARRAY_SIZE(shadow_intercepted); i++)
+		svm_intercept(svm->vmcb, shadow_intercepted[i], true);
 	c->tsc_offset = vcpu->tsc_offset;
 	c->event_inj = 0;
 	svm->windows = 0;
@@ -125,7 +137,7 @@ void svm_vcpu_reset(struct keel_vcpu *vcpu, bool init)
 	svm->iret_seen = false;
 	svm->nmi_step = false;
 	svm->exit_soon = false;
-	svm->flush = true;
+	svm_drop_tags(svm, ~0UL);
 	svm_update_intercepts(vcpu);
 }
 
