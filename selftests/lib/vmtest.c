@@ -223,6 +223,27 @@ bool host_is_amd(void)
 	return b == signature_AMD_ebx && c == signature_AMD_ecx && d == signature_AMD_edx;
 }
 
+/* A parameter of in-tree KVM's that is N. */
+static bool kvm_param_off(const char *path)
+{
+	FILE *f = fopen(path, "r");
+	bool off = f && fgetc(f) == 'N';
+
+	if (f)
+		fclose(f);
+	return off;
+}
+
+bool nested_paging(int dev)
+{
+	struct keel_info info = { .version = KEEL_INFO_VERSION, .size = sizeof(info) };
+
+	if (!vm_ioctl(dev, KEEL_GET_INFO, &info))
+		return info.features & KEEL_INFO_NESTED_PAGING;
+	return !kvm_param_off("/sys/module/kvm_amd/parameters/npt") &&
+	       !kvm_param_off("/sys/module/kvm_intel/parameters/ept");
+}
+
 bool in_testhost(const char *name)
 {
 	const char *host = getenv("KEEL_TESTHOST");

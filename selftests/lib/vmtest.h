@@ -74,6 +74,7 @@ struct kvm_cpuid_entry2 *cpuid_find(struct kvm_cpuid2 *cpuid, uint32_t function,
 void vcpu_set_supported_cpuid(struct vcpu *cpu, int dev);
 
 bool dev_is_keel(int dev);	/* and not in-tree KVM, which goes its own way in places */
+bool nested_paging(int dev);
 bool host_is_amd(void);
 /* Whether this is the emulated test host of that name (svm, vmx, svm-nrip), which has faults of its own. */
 bool in_testhost(const char *name);
