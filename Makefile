@@ -16,10 +16,11 @@ endif
 export KEEL_RUN_ARGS := $(value RUN_ARGS)
 export KEEL_MODARGS := $(value MODARGS)
 export KEEL_TEST := $(value TEST)
+export KEEL_LINE := $(value LINE)
 export KEEL_HV := $(value HV)
 export KEEL_HOST := $(value HOST)
 export KEEL_KREL := $(value KREL)
-unexport CMD RUN_ARGS MODARGS TEST HV HOST KREL
+unexport CMD RUN_ARGS MODARGS TEST LINE HV HOST KREL
 export DEPS
 handed_on := $(strip $(foreach name,V W C CC LD LLVM CFLAGS LDFLAGS, \
 	$(if $(filter command,$(origin $(name))),$(name)='$($(name))')))
@@ -169,7 +170,7 @@ help:
 #: In the emulated test host (needs no virtualization hardware, and no root but to install packages):
 #:   make run                a Linux guest on keel.ko, with a shell on its serial console
 #:   make run CMD='...'      runs the shell command there; its output and exit status are make's
-#:   make check              all tests; TEST='glob' picks some by name
+#:   make check              all tests; TEST='glob' picks some by name, LINE=npt0 a line of selftests/testhost/runs
 #:   make run HOST=vmx       VT-x in Bochs instead of AMD-V in QEMU; svm-nrip is AMD-V in Bochs
 #:   make check KREL=6.12    the smoke tests on another kernel series (6.12, 7.2); all: everything on all
 #:   make check HOST=svm     the tests on one of the three only: svm, vmx or svm-nrip
