@@ -418,6 +418,21 @@ static int op_set_dr(struct keel_emu *emu, unsigned int nr, u64 val)
 	return gp_if(emu, keel_set_dr(to_vcpu(emu), nr, val));
 }
 
+/* Where the client has breakpoints of its own, the guest's do not count, as in the CPU. */
+static bool client_watches(const struct keel_vcpu *vcpu)
+{
+	return vcpu->guest_debug & KVM_GUESTDBG_USE_HW_BP;
+}
+
+static u64 op_get_watch(struct keel_emu *emu, unsigned int nr)
+{
+	const struct keel_vcpu *vcpu = to_vcpu(emu);
+
+	if (!client_watches(vcpu))
+		return op_get_dr(emu, nr);
+	return nr == 7 ? vcpu->debug_dr7 : vcpu->debug_dr[nr];
+}
+
 static int op_get_msr(struct keel_emu *emu, u32 msr, u64 *val)
 {
 	return gp_if(emu, keel_msr_get(to_vcpu(emu), msr, val, false));
@@ -521,6 +536,7 @@ static const struct keel_emu_ops emul_ops = {
 	.set_cr = op_set_cr,
 	.get_dr = op_get_dr,
 	.set_dr = op_set_dr,
+	.get_watch = op_get_watch,
 	.get_msr = op_get_msr,
 	.set_msr = op_set_msr,
 	.cpuid = op_cpuid,
@@ -623,6 +639,16 @@ static void inject_fault(struct keel_vcpu *vcpu)
 	keel_inject_fault(vcpu, &fault);
 }
 
+/* Debug conditions that emulation met: the guest's #DB, but breakpoints of the client's are the client's. */
+static int debug_trap(struct keel_vcpu *vcpu, u64 dr6)
+{
+	u64 hits = client_watches(vcpu) ? dr6 & DR_TRAP_BITS : 0;
+
+	if (dr6 & ~hits)
+		keel_inject_debug(vcpu, dr6 & ~hits);
+	return hits ? keel_exit_debug(vcpu, hits, X86_TRAP_DB) : KEEL_RESUME;
+}
+
 /* What keel_decode() or execute returned, as an exit handler's return value. */
 static int finish(struct keel_vcpu *vcpu, int status)
 {
@@ -639,8 +665,8 @@ static int finish(struct keel_vcpu *vcpu, int status)
 		store_registers(vcpu);
 		vcpu->nr_emulated++;
 		keel_insn_done(vcpu);
-		if (emu->db_trap)
-			keel_inject_debug(vcpu, emu->db_trap);
+		if (unlikely(emu->db_trap) && debug_trap(vcpu, emu->db_trap) == KEEL_TO_USER)
+			return KEEL_TO_USER;
 		if (e->tpr_dropped) {
 			e->tpr_dropped = false;
 			vcpu->run->exit_reason = KVM_EXIT_SET_TPR;
@@ -710,6 +736,26 @@ int keel_emulate(struct keel_vcpu *vcpu)
 	return execute(vcpu);
 }
 
+/**
+ * keel_emulate_first() - emulate the instruction at RIP, of which no CPU has seen anything yet
+ * @vcpu: the vCPU, locked
+ *
+ * So breakpoints on the instruction itself are still to be looked for.
+ *
+ * Return: as keel_emulate()
+ */
+int keel_emulate_first(struct keel_vcpu *vcpu)
+{
+	struct keel_emu *emu = &vcpu->emul->emu;
+
+	if (unlikely(op_get_watch(emu, 7) & 0xff)) {
+		load_registers(vcpu);
+		if (keel_emu_code_breakpoint(emu))
+			return debug_trap(vcpu, emu->db_trap);
+	}
+	return keel_emulate(vcpu);
+}
+
 /* The same for an event: it is gone once it was delivered, or lost to a fault of its delivery. */
 static int finish_event(struct keel_vcpu *vcpu, int status)
 {
@@ -726,9 +772,7 @@ static int finish_event(struct keel_vcpu *vcpu, int status)
 		}
 		keel_event_taken(vcpu);
 		store_registers(vcpu);
-		if (e->emu.db_trap)
-			keel_inject_debug(vcpu, e->emu.db_trap);
-		return KEEL_RESUME;
+		return e->emu.db_trap ? debug_trap(vcpu, e->emu.db_trap) : KEEL_RESUME;
 	case KEEL_EMU_FAULT:
 		if (e->emu.switched) {
 			keel_event_taken(vcpu);

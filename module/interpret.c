@@ -74,7 +74,7 @@ int keel_interpret(struct keel_vcpu *vcpu)
 			return KEEL_RESUME;
 		if (!delivered) {
 			vcpu->exit.nr_bytes = 0;
-			r = keel_emulate(vcpu);
+			r = keel_emulate_first(vcpu);
 		}
 		if (r != KEEL_RESUME || vcpu->mp_state != KVM_MP_STATE_RUNNABLE || vcpu->step_exit)
 			return r;

@@ -505,6 +505,7 @@ void keel_set_tsc_aux(struct keel_vcpu *vcpu, u32 val);
 int keel_emul_create(struct keel_vcpu *vcpu);
 void keel_emul_destroy(struct keel_vcpu *vcpu);
 int keel_emulate(struct keel_vcpu *vcpu);
+int keel_emulate_first(struct keel_vcpu *vcpu);
 int keel_emulate_again(struct keel_vcpu *vcpu);
 int keel_insn_length(struct keel_vcpu *vcpu);
 int keel_emul_deliver(struct keel_vcpu *vcpu, u8 type, u8 vector, bool has_error, u32 error);

@@ -27,7 +27,7 @@ static u32 matches(struct keel_emu *emu, u32 dr7, u64 addr, unsigned int len, un
 		if (!(dr7 >> 2 * i & 3) || !(kinds & 1 << (dr7 >> (16 + 4 * i) & 3)))
 			continue;
 		size = lengths[dr7 >> (18 + 4 * i) & 3];
-		base = emu->ops->get_dr(emu, i) & ~(u64)(size - 1);
+		base = emu->ops->get_watch(emu, i) & ~(u64)(size - 1);
 		if (addr < base + size && base < addr + len)
 			hits |= 1 << i;
 	}
@@ -60,7 +60,7 @@ void keel_watch_port(struct keel_emu *emu, u16 port, unsigned int size)
  */
 bool keel_emu_code_breakpoint(struct keel_emu *emu)
 {
-	u32 dr7 = emu->ops->get_dr(emu, 7);
+	u32 dr7 = emu->ops->get_watch(emu, 7);
 	struct keel_emu_seg cs;
 	u64 la = emu->rip;
 

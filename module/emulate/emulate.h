@@ -216,6 +216,7 @@ struct keel_emu;
  * @set_cr: write one; checks reserved bits and combinations (fault #GP(0)).
  * @get_dr: debug register 0 to 7; DR4 and DR5 already resolved. No failure.
  * @set_dr: write one; checks the upper half (fault #GP(0)).
+ * @get_watch: debug register 0 to 3 or 7 as it counts for breakpoints: a debugger's may stand in. No failure.
  * @get_msr: fault #GP(0) if there is none.
  * @set_msr: the same for writing.
  * @cpuid: @regs is EAX, EBX, ECX, EDX, in and out. No failure.
@@ -245,6 +246,7 @@ struct keel_emu_ops {
 	int (*set_cr)(struct keel_emu *emu, unsigned int nr, u64 val);
 	u64 (*get_dr)(struct keel_emu *emu, unsigned int nr);
 	int (*set_dr)(struct keel_emu *emu, unsigned int nr, u64 val);
+	u64 (*get_watch)(struct keel_emu *emu, unsigned int nr);
 	int (*get_msr)(struct keel_emu *emu, u32 msr, u64 *val);
 	int (*set_msr)(struct keel_emu *emu, u32 msr, u64 val);
 	void (*cpuid)(struct keel_emu *emu, u32 regs[4]);
@@ -290,7 +292,7 @@ struct keel_emu_fault {
  * @shadow: out: KEEL_SHADOW_* that this instruction starts; 0 with any other result
  * @db_trap: out, with KEEL_EMU_OK: DR6 bits of a debug trap (#DB) to raise after this
  *	instruction: BS (0x4000) if RFLAGS.TF was set, BT (0x8000) by the T flag of a TSS, B0 to
- *	B3 for data and I/O breakpoints (by the guest's DR7) that an access met
+ *	B3 for data and I/O breakpoints (by get_watch()) that an access met
  * @switched: out: a task switch has happened. With KEEL_EMU_FAULT, the registers are those of the new
  *	task, in which the fault is to be delivered
  * @access_nr: number of the current access since the last commit, see struct keel_emu_ops

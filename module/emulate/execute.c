@@ -448,7 +448,7 @@ static int dispatch(struct keel_emu *emu)
 /* The frame of anything that is all or nothing: an instruction, a delivery, a task switch. */
 void keel_emu_begin(struct keel_emu *emu)
 {
-	u64 dr7 = emu->ops->get_dr(emu, 7);
+	u64 dr7 = emu->ops->get_watch(emu, 7);
 
 	save(emu);
 	emu->shadow = 0;

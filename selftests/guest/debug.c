@@ -4,6 +4,7 @@
  * it (SDM 3B 17.2 and 17.3, KVM API documentation 4.87).
  */
 #include <string.h>
+#include <unistd.h>
 #include "kselftest_harness.h"
 #include "guest.h"
 
@@ -125,6 +126,97 @@ TEST_F(debug, guests_own)
 	EXPECT_EQ(DR6_B0, regs.dr6 & 0xf);
 	EXPECT_EQ(GUEST_DATA, regs.db[0]);
 	ASSERT_DONE(g);
+}
+
+GUEST(device, 64, "movl $" STR(GUEST_DATA) ", %eax\n" "movq %rax, %dr0\n" "movl $" STR(GUEST_MMIO) ", %ebx\n"
+	"movq %rbx, %dr1\n" "movl $0xd0000 + 0xd00000 + 0x40a, %eax\n" "movq %rax, %dr7\n"
+	"movl %eax, (%rbx)\n" "8: nop\n" G_DONE);
+
+/* An access that is emulated traps like one that is not: to the guest by its own registers ... */
+TEST_F(debug, guests_own_on_a_device)
+{
+	struct guest *g = &self->g;
+	struct kvm_debugregs regs;
+	uint8_t page[PAGE_SIZE];
+
+	if (!dev_is_keel(g->dev))
+		SKIP(return, "in-tree KVM's emulator looks at breakpoints in code only");
+	guest_start(g, MODE_LONG, BLOB(device));
+	ASSERT_EQ(KVM_EXIT_IO, guest_run_mmio(g, page));
+	ASSERT_TRUE(guest_at_port(g, PORT_EXC));
+	EXPECT_EQ(1, guest_exc(g).vector);
+	ASSERT_EQ(0, vm_ioctl(g->cpu.fd, KVM_GET_DEBUGREGS, &regs));
+	EXPECT_EQ(2, regs.dr6 & 0xf);
+	ASSERT_DONE(g);
+}
+
+/* ... and to the client by the client's, when the guest's do not count. */
+TEST_F(debug, clients_on_a_device)
+{
+	struct guest *g = &self->g;
+	struct kvm_debugregs regs;
+	uint8_t page[PAGE_SIZE];
+	struct kvm_regs r;
+
+	if (!dev_is_keel(g->dev))
+		SKIP(return, "in-tree KVM's emulator looks at breakpoints in code only");
+	guest_start(g, MODE_LONG, BLOB(device));
+	ASSERT_EQ(0, set_debug(g, KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP, GUEST_MMIO, 0xd0402));
+	ASSERT_EQ(KVM_EXIT_DEBUG, guest_run_mmio(g, page));
+	EXPECT_EQ(1, g->cpu.run->debug.arch.exception);
+	EXPECT_EQ(DR6_B0, g->cpu.run->debug.arch.dr6 & 0xf);
+	EXPECT_EQ(0xd0402, g->cpu.run->debug.arch.dr7);
+	r = vcpu_regs(&g->cpu);
+	EXPECT_EQ(r.rip, g->cpu.run->debug.arch.pc);
+	EXPECT_EQ(0x90, g->mem[r.rip]);
+	ASSERT_DONE(g);
+	/* Elsewhere: nobody hears of it. */
+	ASSERT_EQ(0, set_debug(g, KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP, GUEST_DATA2, 0xd0402));
+	guest_start(g, MODE_LONG, BLOB(device));
+	ASSERT_EQ(KVM_EXIT_IO, guest_run_mmio(g, page));
+	EXPECT_TRUE(guest_at_port(g, PORT_DONE));
+	ASSERT_EQ(0, vm_ioctl(g->cpu.fd, KVM_GET_DEBUGREGS, &regs));
+	EXPECT_EQ(0, regs.dr6 & 0xf);
+}
+
+GUEST(own_code, 64, "movl $" GUEST_AT(own_code, 1f) ", %eax\n" "movq %rax, %dr0\n" "movl $0x402, %eax\n"
+	"movq %rax, %dr7\n" "1: nop\n" G_DONE);
+
+/* All of it holds in an interpreted guest. */
+TEST(interpreted)
+{
+	struct guest g;
+	struct guest_exc e;
+	uint8_t page[PAGE_SIZE];
+	int dev = dev_open();
+	bool keel = dev_is_keel(dev);
+
+	close(dev);
+	if (!keel)
+		SKIP(return, "in-tree KVM does not interpret");
+	guest_create(&g, GUEST_INTERPRETED);
+	guest_start(&g, MODE_LONG, BLOB(own_code));
+	ASSERT_PORT(PORT_EXC, &g);
+	e = guest_exc(&g);
+	EXPECT_EQ(1, e.vector);
+	EXPECT_EQ(0x90, g.mem[e.rip]);
+	guest_destroy(&g);
+
+	guest_create(&g, GUEST_INTERPRETED);
+	guest_start(&g, MODE_LONG, BLOB(steps));
+	ASSERT_EQ(0, set_debug(&g, KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP, GUEST_CODE + 6, 0x402));
+	ASSERT_EQ(KVM_EXIT_DEBUG, guest_run(&g));
+	EXPECT_EQ(GUEST_CODE + 6, g.cpu.run->debug.arch.pc);
+	EXPECT_EQ(DR6_B0, g.cpu.run->debug.arch.dr6 & 0xf);
+	ASSERT_EQ(0, set_debug(&g, 0, 0, 0));
+	ASSERT_DONE(&g);
+
+	ASSERT_EQ(0, set_debug(&g, KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP, GUEST_MMIO, 0xd0402));
+	guest_start(&g, MODE_LONG, BLOB(device));
+	ASSERT_EQ(KVM_EXIT_DEBUG, guest_run_mmio(&g, page));
+	EXPECT_EQ(DR6_B0, g.cpu.run->debug.arch.dr6 & 0xf);
+	ASSERT_DONE(&g);
+	guest_destroy(&g);
 }
 
 TEST_F(debug, refusals)

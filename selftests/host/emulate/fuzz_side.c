@@ -226,6 +226,7 @@ static const struct keel_emu_ops side_ops = {
 	.get_dtr = op_get_dtr,
 	.get_cr = op_get_cr,
 	.get_dr = op_get_dr,
+	.get_watch = op_get_dr,
 	.get_msr = op_get_msr,
 	.set_msr = op_set_msr,
 	.cpuid = op_cpuid,

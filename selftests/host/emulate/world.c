@@ -430,6 +430,7 @@ const struct keel_emu_ops world_ops = {
 	.set_cr = set_cr,
 	.get_dr = get_dr,
 	.set_dr = set_dr,
+	.get_watch = get_dr,
 	.get_msr = get_msr,
 	.set_msr = set_msr,
 	.cpuid = cpuid,
