@@ -8,10 +8,12 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/math64.h>
 #include <linux/module.h>
 #include <asm/cpufeature.h>
 #include <asm/msr-index.h>
 #include <asm/processor-flags.h>
+#include <asm/tsc.h>
 
 #include "vmx.h"
 
@@ -46,6 +48,10 @@ MODULE_PARM_DESC(vintr, "let the CPU deliver virtual interrupts, needs apic_regs
 static bool preemption_timer = true;
 module_param(preemption_timer, bool, 0444);
 MODULE_PARM_DESC(preemption_timer, "use the VMX preemption timer (Intel)");
+
+static unsigned int turn_us;	/* off: for emulated CPUs, see Documentation/testhost.rst */
+module_param(turn_us, uint, 0444);
+MODULE_PARM_DESC(turn_us, "end a guest's turn after so many microseconds even if the host has no interrupt, 0: never, needs preemption_timer (Intel)");
 
 struct vmx_caps vmx_caps __ro_after_init;
 
@@ -267,6 +273,7 @@ int vmx_caps_probe(void)
 	vmx_caps.timer_shift = misc & 0x1f;
 	vmx_caps.pt_in_vmx = misc & BIT(14);
 	vmx_caps.timer = vmx_caps.may[VMX_PIN] & VMX_PIN_TIMER;
+	vmx_caps.turn = vmx_caps.timer ? mul_u64_u32_div(turn_us, tsc_khz, USEC_PER_MSEC) : 0;
 	vmx_caps.vpid = vmx_caps.base[VMX_CPU2] & VMX_CPU2_VPID;
 	vmx_caps.rdtscp = vmx_caps.may[VMX_CPU2] & VMX_CPU2_RDTSCP;
 	vmx_caps.invpcid = vmx_caps.may[VMX_CPU2] & VMX_CPU2_INVPCID;

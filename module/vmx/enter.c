@@ -119,7 +119,10 @@ static enum keel_exit_class read_exit(struct vmx_vcpu *vmx)
 	case VMX_EXIT_INTR_WINDOW:
 	case VMX_EXIT_NMI_WINDOW:
 	case VMX_EXIT_TPR_BELOW:
+		return KEEL_EXIT_HOT;
 	case VMX_EXIT_TIMER:
+		if (unlikely(vmx_caps.turn))
+			break;		/* with the window the host's interrupts open */
 		return KEEL_EXIT_HOT;
 	case VMX_EXIT_EOI:
 	case VMX_EXIT_APIC_WRITE:
@@ -183,9 +186,16 @@ static enum keel_exit_class entry_failed(struct vmx_vcpu *vmx)
 /* The preemption timer counts at the TSC's rate divided by a power of two, while the guest runs (25.5.1). */
 static void write_timer(struct vmx_vcpu *vmx)
 {
-	u64 left;
+	u64 left, now;
 	bool on = keel_lapic_timer_left(&vmx->vcpu, &left);
 
+	if (unlikely(vmx_caps.turn)) {
+		now = rdtsc();
+		if (!on)
+			left = U64_MAX;
+		left = min(left, vmx->turn_end > now ? vmx->turn_end - now : 0);
+		on = true;
+	}
 	vmx_ctl(vmx, VMX_PIN, VMX_PIN_TIMER, on);
 	if (on)
 		vmx_write(VMCS_PREEMPTION_TIMER, min_t(u64, (left >> vmx_caps.timer_shift) + !!left, U32_MAX));

@@ -38,6 +38,7 @@ struct vmx_caps {
 	bool invpcid;
 	bool timer;		/* VMX preemption timer */
 	u8 timer_shift;		/* it counts down once every 2^n TSC ticks */
+	u64 turn;		/* longest window, in TSC ticks; 0: no limit */
 	bool pt_in_vmx;		/* Intel PT may trace while VMX operation begins */
 };
 
@@ -103,6 +104,7 @@ struct vmx_vcpu {
 	u64 cr4_guest_owned;
 	u8 tpr_threshold;
 	bool tpr_shadow;	/* the local APIC's page is the virtual-APIC page */
+	u64 turn_end;		/* with vmx_caps.turn: the TSC at which this window is to end */
 	bool svi_stale;		/* what is in service was changed by software */
 	u64 eoi_exits[4];	/* what the VMCS has: vectors whose EOI exits */
 	u32 apic_ctl;		/* the controls for the local APIC that the MSR bitmap goes with */

@@ -190,6 +190,8 @@ int vmx_window_open(struct keel_vcpu *vcpu)
 	if (vmx->ctl[VMX_CPU2] & VMX_CPU2_PLE)
 		vmx_write(VMCS_PLE_WINDOW, vcpu->sched.ple_window);
 	vmx_load_msrs(vcpu);
+	if (unlikely(vmx_caps.turn))
+		vmx->turn_end = rdtsc() + vmx_caps.turn;
 	return 0;
 }
 
