@@ -4,5 +4,8 @@
 #define KEEL_COMMANDS_H
 
 int keel_run(int argc, char **argv);
+int keel_ctl(int argc, char **argv);
+int keel_pool(int argc, char **argv);
+int keel_switch(int argc, char **argv);
 
 #endif

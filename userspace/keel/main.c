@@ -17,6 +17,9 @@ static const struct {
 	const char *what;
 } commands[] = {
 	{ "run", keel_run, "run a Linux guest with its console on this terminal" },
+	{ "ctl", keel_ctl, "control a guest that runs: pause, reset, console, dump and more" },
+	{ "pool", keel_pool, "limits for guests, by name" },
+	{ "switch", keel_switch, "the switch of --net switch=NAME; started by run" },
 };
 
 #define COMMANDS	(sizeof(commands) / sizeof(commands[0]))

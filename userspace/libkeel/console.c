@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Joins the guest's UART to the user: two threads, one for each direction.
+ * Joins the guest's UART, or its virtio console, to the user: two threads, one for each direction.
  *
  * Output. A guest writes its console a byte at a time. The vCPU thread puts each byte into a ring;
  * the output thread lets a burst gather for OUT_DELAY after its first byte and writes it in one go,
@@ -8,10 +8,12 @@
  * for a slow serial line, until there is room or the console stops.
  *
  * Input. The input thread reads whenever there is something, because the escape (Ctrl-A x) must
- * work even when the guest reads nothing; what the UART does not take waits in a buffer until the
- * UART says that it is ready. Only a terminal has the escape: piped input goes through unchanged.
+ * work even when the guest reads nothing; what the device does not take waits in a buffer until the
+ * device says that it is ready. Only a terminal has the escape: piped input goes through unchanged.
  *
- * Locks: con->lock guards the ring and "stopping". It is never held when the UART is called.
+ * A second terminal (keel_console_tap) gets what it can take of the same bytes, and may type, too.
+ *
+ * Locks: con->lock guards the ring, "stopping" and the tap, which the input thread closes. It is never held when the device is called.
  */
 #include <errno.h>
 #include <poll.h>
@@ -21,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -38,7 +41,8 @@ struct keel_console {
 	bool tty, raw, escaped;
 	void (*quit)(void *opaque, const char *error);
 	void *opaque;
-	struct keel_uart *uart;
+	size_t (*input)(void *device, const uint8_t *data, size_t size);
+	void *device;
 	pthread_t in_thread, out_thread;
 	bool in_started, out_started;
 
@@ -46,6 +50,7 @@ struct keel_console {
 	pthread_cond_t filled, drained;
 	bool stopping, broken, stuck;
 	atomic_ulong written;
+	int tap;			/* a second terminal, or -1 */
 	uint8_t ring[OUT_SIZE];
 	unsigned int out_head, out_count;
 
@@ -62,6 +67,7 @@ int keel_console_create(int in, int out, void (*quit)(void *opaque, const char *
 		return keel_fail(ENOMEM, "out of memory");
 	con->in = in;
 	con->out = out;
+	con->tap = -1;
 	con->quit = quit;
 	con->opaque = opaque;
 	con->tty = isatty(in);
@@ -99,6 +105,12 @@ void keel_console_output(void *opaque, uint8_t byte)
 	pthread_mutex_unlock(&con->lock);
 }
 
+void keel_console_write(void *opaque, const uint8_t *data, size_t size)
+{
+	while (size--)
+		keel_console_output(opaque, *data++);
+}
+
 static bool write_all(struct keel_console *con, const uint8_t *data, size_t len)
 {
 	int fd = con->out;
@@ -118,6 +130,28 @@ static bool write_all(struct keel_console *con, const uint8_t *data, size_t len)
 		}
 	}
 	return true;
+}
+
+/* One that does not read misses some; the lock is held. */
+static void tap_write(struct keel_console *con, const uint8_t *data, size_t len)
+{
+	if (con->tap >= 0 && send(con->tap, data, len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return;
+}
+
+int keel_console_tap(struct keel_console *con, int fd)
+{
+	bool taken;
+
+	pthread_mutex_lock(&con->lock);
+	taken = con->tap < 0 && con->in_started && !con->stopping;
+	if (taken)
+		con->tap = fd;
+	pthread_mutex_unlock(&con->lock);
+	if (!taken)
+		return keel_fail(EBUSY, "the console is in use by another client");
+	keel_console_ready(con);
+	return 0;
 }
 
 /* Lets a burst gather; entered and left with the lock held and the ring not empty. */
@@ -159,6 +193,7 @@ static void *output_thread(void *opaque)
 		con->out_head = (con->out_head + n) % OUT_SIZE;
 		con->out_count -= n;
 		pthread_cond_broadcast(&con->drained);
+		tap_write(con, burst, n);
 		pthread_mutex_unlock(&con->lock);
 		ok = write_all(con, burst, n);
 		err = errno;
@@ -233,7 +268,7 @@ static void in_deliver(struct keel_console *con)
 
 		if (n > IN_SIZE - con->in_head)
 			n = IN_SIZE - con->in_head;
-		taken = keel_uart_input(con->uart, con->buf + con->in_head, n);
+		taken = con->input(con->device, con->buf + con->in_head, n);
 		con->in_head = (con->in_head + taken) % IN_SIZE;
 		con->in_count -= taken;
 		if (taken < n)
@@ -251,6 +286,32 @@ static bool stopping(struct keel_console *con)
 	return stop;
 }
 
+static int tap_fd(struct keel_console *con)
+{
+	int fd;
+
+	pthread_mutex_lock(&con->lock);
+	fd = con->tap;
+	pthread_mutex_unlock(&con->lock);
+	return fd;
+}
+
+static void tap_read(struct keel_console *con, int fd)
+{
+	uint8_t data[512];
+	ssize_t n = recv(fd, data, sizeof(data), MSG_DONTWAIT);
+
+	if (n > 0) {
+		for (ssize_t i = 0; i < n; i++)
+			in_put(con, data[i]);
+	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+		pthread_mutex_lock(&con->lock);
+		con->tap = -1;
+		pthread_mutex_unlock(&con->lock);
+		close(fd);
+	}
+}
+
 static void *input_thread(void *opaque)
 {
 	struct keel_console *con = opaque;
@@ -259,13 +320,14 @@ static void *input_thread(void *opaque)
 
 	while (!stopping(con)) {
 		bool room = con->tty || con->in_count + sizeof(data) <= IN_SIZE;
-		struct pollfd fds[2] = {
+		struct pollfd fds[3] = {
 			{ .fd = con->wake, .events = POLLIN },
 			{ .fd = room ? con->in : -1, .events = POLLIN },
+			{ .fd = tap_fd(con), .events = POLLIN },
 		};
 		ssize_t n;
 
-		if (poll(fds, 2, -1) < 0)
+		if (poll(fds, 3, -1) < 0)
 			continue;
 		if (fds[0].revents && read(con->wake, &count, sizeof(count)) < 0)
 			continue;
@@ -278,6 +340,8 @@ static void *input_thread(void *opaque)
 				if (!in_byte(con, data[i]))
 					return NULL;
 		}
+		if (fds[2].revents)
+			tap_read(con, fds[2].fd);
 		in_deliver(con);
 	}
 	return NULL;
@@ -285,11 +349,14 @@ static void *input_thread(void *opaque)
 
 /* Life ------------------------------------------------------------------------------------- */
 
-int keel_console_attach(struct keel_console *con, struct keel_uart *uart)
+int keel_console_attach(struct keel_console *con,
+			size_t (*input)(void *device, const uint8_t *data, size_t size),
+			void *device)
 {
 	int err;
 
-	con->uart = uart;
+	con->input = input;
+	con->device = device;
 	if (con->tty && con->in >= 0) {
 		err = keel_term_raw(con->in);
 		if (err)
@@ -346,6 +413,8 @@ void keel_console_destroy(struct keel_console *con)
 	/* an output thread stuck in write() uses all of this until the process ends */
 	if (con->out_started)
 		return;
+	if (con->tap >= 0)
+		close(con->tap);
 	close(con->wake);
 	pthread_cond_destroy(&con->filled);
 	pthread_cond_destroy(&con->drained);

@@ -7,10 +7,14 @@
  * overwrite what the main thread is about to print.
  */
 #include <stdarg.h>
+#include <stdatomic.h>
 
 #include "libkeel.h"
 
+#define NOTES_MAX	32u
+
 static __thread char message[512];
+static atomic_uint notes;
 
 int keel_fail(int err, const char *fmt, ...)
 {
@@ -25,4 +29,19 @@ int keel_fail(int err, const char *fmt, ...)
 const char *keel_error(void)
 {
 	return message[0] ? message : "unknown error";
+}
+
+void keel_note(const char *fmt, ...)
+{
+	char text[256];
+	va_list args;
+
+	if (notes >= NOTES_MAX || notes++ >= NOTES_MAX)
+		return;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	/* "\r\n": the terminal may be raw */
+	fprintf(stderr, "keel: %s\r\n", text);
 }

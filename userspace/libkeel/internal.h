@@ -2,7 +2,7 @@
 /*
  * What the hypervisor half of libkeel (vm.c, vcpu.c, cpuid.c) shares and no client sees.
  *
- * Locks: vm->lock guards the verdict alone. Flags that cross threads are C11 atomics: a vCPU
+ * Locks: vm->lock guards the verdict and who is parked. Flags that cross threads are C11 atomics: a vCPU
  * thread reads them after each return of KVM_RUN, and whoever sets one kicks the thread
  * (immediate_exit, then KEEL_KICK_SIGNAL), which closes the window before the next KVM_RUN.
  */
@@ -36,15 +36,17 @@ struct keel_vm {
 	const char *device;
 	int sys_fd, vm_fd, end_fd;
 	size_t run_size;
-	unsigned int cpus;
+	unsigned int cpus, started;	/* vCPUs, and those with a thread */
 	struct keel_routes *routes;
 	bool tsc_deadline;
 	struct keel_memory *memory;
 	struct keel_bus *bus;
 	struct keel_vcpu *vcpu;
 
-	atomic_bool ended;
+	atomic_bool ended, paused;
 	pthread_mutex_t lock;
+	pthread_cond_t parked_changed;	/* with the lock: paused, ended or parked has changed */
+	unsigned int parked;		/* under the lock: vCPU threads that wait for the end of a pause */
 	int status;
 	bool has_message;
 	char message[256];

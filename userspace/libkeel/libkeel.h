@@ -38,6 +38,13 @@ int keel_fail(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)
 /** keel_error - the sentence of this thread's last failure; never NULL */
 const char *keel_error(void);
 
+/**
+ * keel_note - tell the user of something that is no failure of ours, on stderr
+ *
+ * The guest may be the cause, again and again: after a few dozen there are no more.
+ */
+void keel_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
 /* Guest memory ----------------------------------------------------------------------------- */
 
 /* RAM fills [0, KEEL_LOW_MAX) first; the rest begins at 4 GiB and leaves the hole for devices. */
@@ -297,11 +304,103 @@ extern const struct keel_bus_ops keel_pm_ops;
 #define KEEL_PM_IRQ		9
 #define KEEL_PM_S5		5	/* the sleep type that powers off */
 
+/* PCI devices: each is the bus's from its creation on. "unthreaded" is for tests. ---------- */
+
+enum keel_cache { KEEL_CACHE_WRITEBACK, KEEL_CACHE_WRITETHROUGH, KEEL_CACHE_NONE };
+
+struct keel_blk_config {
+	const char *path;		/* image or block device; NULL: fd, which is duplicated */
+	int fd;
+	enum keel_cache cache;		/* of what the host may lose; see virtio/blk.c */
+	bool readonly;
+	unsigned int queues;		/* 1 to 8 */
+	char serial[21];
+	bool unthreaded, no_uring;
+};
+int keel_blk_create(struct keel_pci *pci, const struct keel_blk_config *config);
+
+int keel_rng_create(struct keel_pci *pci, bool unthreaded);
+
+struct keel_balloon;
+int keel_balloon_create(struct keel_pci *pci, bool unthreaded, struct keel_balloon **out);
+/** keel_balloon_set - ask the guest for @bytes of its memory; -EINVAL for all of it or more */
+int keel_balloon_set(struct keel_balloon *balloon, uint64_t bytes);
+/** keel_balloon_size - bytes that the guest says it has given */
+uint64_t keel_balloon_size(struct keel_balloon *balloon);
+/** keel_balloon_stats - what the guest said last of its memory; asks for new numbers */
+void keel_balloon_stats(struct keel_balloon *balloon,
+			void (*stat)(void *opaque, const char *name, uint64_t value), void *opaque);
+
+struct keel_vconsole;
+struct keel_vconsole_config {
+	/* the guest wrote; may block */
+	void (*output)(void *opaque, const uint8_t *data, size_t size);
+	/* there may be room again after keel_vconsole_input() took too little */
+	void (*ready)(void *opaque);
+	void *opaque;
+	bool unthreaded;
+};
+int keel_vconsole_create(struct keel_pci *pci, const struct keel_vconsole_config *config,
+			 struct keel_vconsole **out);
+/** keel_vconsole_input - offer received bytes; returns how many the driver had room for */
+size_t keel_vconsole_input(struct keel_vconsole *con, const uint8_t *data, size_t size);
+
+/** keel_vsock_create - @cid: the guest's address, from 3 on */
+int keel_vsock_create(struct keel_pci *pci, uint32_t cid);
+
+struct keel_share_config {
+	const char *path, *tag;		/* the directory, and the guest's name for it */
+	bool readonly;
+	int server_fd;			/* a 9P server that is there already; -1: start diod */
+	bool unthreaded;
+};
+int keel_share_create(struct keel_pci *pci, const struct keel_share_config *config);
+
+/* Networks --------------------------------------------------------------------------------- */
+
+enum keel_net_kind { KEEL_NET_USER, KEEL_NET_TAP, KEEL_NET_SWITCH };
+
+#define KEEL_FORWARDS_MAX	16
+
+struct keel_forward {
+	bool udp;
+	uint32_t host;			/* address to listen at, in network order */
+	uint16_t host_port, guest_port;
+};
+
+struct keel_net_config {
+	enum keel_net_kind kind;
+	uint8_t mac[6];			/* zeroes: a random one */
+	bool plain;			/* tap: no offloads, for a card that has none */
+	bool restricted;		/* user: the guest reaches nothing but the host's answers */
+	unsigned int forwards;
+	struct keel_forward forward[KEEL_FORWARDS_MAX];
+	const char *ifname, *bridge;	/* tap: names, or NULL */
+	const char *switch_name;
+};
+
+struct keel_net;
+int keel_net_create(const struct keel_net_config *config, struct keel_net **out);
+void keel_net_destroy(struct keel_net *net);
+const uint8_t *keel_net_mac(const struct keel_net *net);
+
+/**
+ * keel_vnet_create - a virtio network card, plugged into @net, which it takes over even if it fails
+ * @vhost: let the kernel do the work where it can
+ */
+int keel_vnet_create(struct keel_pci *pci, struct keel_net *net, bool vhost, bool unthreaded);
+
+/** keel_pcnet_create - AMD's PCnet-PCI II, plugged into @net, which it takes over even if it fails */
+int keel_pcnet_create(struct keel_pci *pci, struct keel_net *net);
+
+/** keel_runtime_path - where a socket of this user's lies, in a directory of its own */
+int keel_runtime_path(char *path, size_t size, const char *name);
+
 /* Console ---------------------------------------------------------------------------------- */
 
 struct keel_console;
 /**
- * keel_console_create - join a UART to two file descriptors
+ * keel_console_create - join a device of the guest's to two file descriptors
  * @in: read when it has data; a terminal is put into raw mode, with Ctrl-A as its escape
  * @out: written by a thread of its own, at most a few milliseconds after the guest wrote
  * @quit: called from a console thread, with NULL when the user types Ctrl-A x, or with what keeps
@@ -309,13 +408,25 @@ struct keel_console;
  */
 int keel_console_create(int in, int out, void (*quit)(void *opaque, const char *error),
 			void *opaque, struct keel_console **con);
-/** keel_console_attach - start to move bytes; the console outlives the UART's last access */
-int keel_console_attach(struct keel_console *con, struct keel_uart *uart);
+/**
+ * keel_console_attach - start to move bytes; the console outlives the device's last access
+ * @input: offers received bytes to @device; returns how many it took, and then
+ *	   keel_console_ready() comes when there is room again
+ */
+int keel_console_attach(struct keel_console *con,
+			size_t (*input)(void *device, const uint8_t *data, size_t size),
+			void *device);
+/**
+ * keel_console_tap - join another terminal to the console: it sees what comes from now on
+ * @fd: a socket, taken over; closed when its other end has gone. -EBUSY while there is one
+ */
+int keel_console_tap(struct keel_console *con, int fd);
 /** keel_console_stop - unblock the guest, flush while the reader takes it, restore the terminal */
 void keel_console_stop(struct keel_console *con);
 void keel_console_destroy(struct keel_console *con);
-/* The UART's side of the console. */
+/* The devices' side of the console: any of them may write to it. */
 void keel_console_output(void *con, uint8_t byte);
+void keel_console_write(void *con, const uint8_t *data, size_t size);
 void keel_console_ready(void *con);
 
 /** keel_term_raw - raw mode on terminal @fd, taken back at every way out of the process */
@@ -363,8 +474,18 @@ void keel_vm_end(struct keel_vm *vm, int status, const char *fmt, ...)
 /** keel_vm_end_fd - polls readable once the VM has ended */
 int keel_vm_end_fd(const struct keel_vm *vm);
 
-/** keel_vm_start - a thread for each vCPU */
+/** keel_vm_start - a thread for each vCPU; after keel_vm_pause() they wait for keel_vm_resume() */
 int keel_vm_start(struct keel_vm *vm);
+/** keel_vm_pause - returns when no vCPU runs; not on a vCPU's thread, and by one thread at a time */
+void keel_vm_pause(struct keel_vm *vm);
+void keel_vm_resume(struct keel_vm *vm);
+bool keel_vm_paused(const struct keel_vm *vm);
+/**
+ * keel_vm_core - write the paused guest as an ELF core file, sparse where memory is zero
+ *
+ * A segment for each range of RAM, at its gpa, and a note with the registers of each vCPU.
+ */
+int keel_vm_core(struct keel_vm *vm, int fd);
 /** keel_vm_check_halted - call about once a second: ends a guest that nothing can wake again */
 void keel_vm_check_halted(struct keel_vm *vm);
 /** keel_vm_join - wait until every vCPU thread is gone; returns the status, *@message or NULL */

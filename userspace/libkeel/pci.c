@@ -42,6 +42,11 @@ struct keel_memory *keel_pci_memory(const struct keel_pci *pci)
 	return pci->memory;
 }
 
+struct keel_pci_dev *keel_pci_slot(const struct keel_pci *pci, unsigned int slot)
+{
+	return slot < PCI_SLOTS ? pci->slot[slot] : NULL;
+}
+
 const struct keel_host *keel_pci_host(const struct keel_pci *pci)
 {
 	return pci->host;

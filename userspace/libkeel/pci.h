@@ -101,6 +101,9 @@ uint32_t keel_pci_get(const struct keel_pci_dev *dev, unsigned int offset, unsig
 /** keel_pci_pin - drive the interrupt pin; from any thread */
 void keel_pci_pin(struct keel_pci_dev *dev, bool level);
 
+/** keel_pci_slot - the device in @slot, or NULL */
+struct keel_pci_dev *keel_pci_slot(const struct keel_pci *pci, unsigned int slot);
+
 /** keel_pci_memory - guest memory, for a device that may be bus master */
 struct keel_memory *keel_pci_memory(const struct keel_pci *pci);
 const struct keel_host *keel_pci_host(const struct keel_pci *pci);

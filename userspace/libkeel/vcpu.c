@@ -273,6 +273,17 @@ static void kicked(struct keel_vcpu *vcpu)
 	}
 }
 
+static void park(struct keel_vm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->parked++;
+	pthread_cond_broadcast(&vm->parked_changed);
+	while (vm->paused && !vm->ended)
+		pthread_cond_wait(&vm->parked_changed, &vm->lock);
+	vm->parked--;
+	pthread_mutex_unlock(&vm->lock);
+}
+
 static void *vcpu_thread(void *opaque)
 {
 	struct keel_vcpu *vcpu = opaque;
@@ -286,6 +297,10 @@ static void *vcpu_thread(void *opaque)
 	sigaddset(&kick, KEEL_KICK_SIGNAL);
 	pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
 	while (!vm->ended) {
+		if (vm->paused) {
+			park(vm);
+			continue;
+		}
 		if (ioctl(vcpu->fd, KVM_RUN, 0) >= 0) {
 			exit_handle(vcpu);
 		} else if (errno != EINTR && errno != EAGAIN) {

@@ -212,6 +212,7 @@ int keel_vm_create(const struct keel_vm_config *config, struct keel_vm **out)
 	vm->cpus = config->cpus;
 	vm->sys_fd = vm->vm_fd = -1;
 	pthread_mutex_init(&vm->lock, NULL);
+	pthread_cond_init(&vm->parked_changed, NULL);
 	vm->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (vm->end_fd < 0)
 		ret = keel_fail(errno, "cannot create an eventfd: %s", strerror(errno));
@@ -253,6 +254,7 @@ void keel_vm_destroy(struct keel_vm *vm)
 	if (vm->end_fd >= 0)
 		close(vm->end_fd);
 	keel_memory_destroy(vm->memory);
+	pthread_cond_destroy(&vm->parked_changed);
 	pthread_mutex_destroy(&vm->lock);
 	free(vm);
 }
@@ -298,8 +300,10 @@ int keel_vm_start(struct keel_vm *vm)
 	int ret = 0;
 
 	sigaction(KEEL_KICK_SIGNAL, &sa, NULL);
-	for (unsigned int i = 0; i < vm->cpus && !ret; i++)
+	for (unsigned int i = 0; i < vm->cpus && !ret; i++) {
 		ret = keel_vcpu_start(&vm->vcpu[i]);
+		vm->started += !ret;
+	}
 	return ret;
 }
 
@@ -321,8 +325,36 @@ void keel_vm_end(struct keel_vm *vm, int status, const char *fmt, ...)
 		/* the counter is 0, so this cannot block */
 		if (write(vm->end_fd, &one, sizeof(one)) < 0)
 			abort();
+		pthread_cond_broadcast(&vm->parked_changed);
 	}
 	pthread_mutex_unlock(&vm->lock);
+}
+
+void keel_vm_pause(struct keel_vm *vm)
+{
+	vm->paused = true;
+	for (unsigned int i = 0; i < vm->cpus; i++)
+		keel_vcpu_kick(&vm->vcpu[i]);
+	pthread_mutex_lock(&vm->lock);
+	while (vm->parked < vm->started && !vm->ended)
+		pthread_cond_wait(&vm->parked_changed, &vm->lock);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+void keel_vm_resume(struct keel_vm *vm)
+{
+	/* else a guest that looks at its clock finds that it was locked up; hosts without it need not */
+	for (unsigned int i = 0; i < vm->cpus; i++)
+		(void)ioctl(vm->vcpu[i].fd, KVM_KVMCLOCK_CTRL, 0);
+	pthread_mutex_lock(&vm->lock);
+	vm->paused = false;
+	pthread_cond_broadcast(&vm->parked_changed);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+bool keel_vm_paused(const struct keel_vm *vm)
+{
+	return vm->paused;
 }
 
 int keel_vm_end_fd(const struct keel_vm *vm)
@@ -386,7 +418,7 @@ static unsigned int witness_find(struct keel_vm *vm)
 void keel_vm_check_halted(struct keel_vm *vm)
 {
 	unsigned long exits = total_exits(vm);
-	bool quiet = exits == vm->dead_exits;
+	bool quiet = exits == vm->dead_exits && !vm->paused;
 	unsigned int alive = vm->check ? witness_find(vm) : vm->witness;
 
 	vm->dead_exits = exits;
