@@ -121,6 +121,11 @@ cover:
 fuzz-cover: deps-fuzz
 	@$(emulate) $(if $(SECONDS),SECONDS=$(SECONDS)) fuzz-cover
 
+# Coverage-guided fuzzing of a device model by a hostile driver.
+fuzz-devices: deps-fuzz
+	@$(MAKE) -s -C selftests/host/userspace OUTPUT=$(BUILD)/selftests/host/userspace \
+		$(if $(DEVICE),DEVICE=$(DEVICE)) $(if $(SECONDS),SECONDS=$(SECONDS)) fuzz
+
 deps: deps-check
 deps-%:
 	@scripts/deps $*
@@ -149,6 +154,9 @@ install-dkms: userspace
 
 define install_rest
 	install -D -m 755 $(BUILD)/userspace/keel $(DESTDIR)$(PREFIX)/bin/keel
+	install -D -m 644 Documentation/man/keel.1 $(DESTDIR)$(PREFIX)/share/man/man1/keel.1
+	install -D -m 644 Documentation/man/keel.4 $(DESTDIR)$(PREFIX)/share/man/man4/keel.4
+	install -D -m 644 scripts/keel.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/keel
 	install -D -m 644 scripts/60-keel.rules $(DESTDIR)/usr/lib/udev/rules.d/60-keel.rules
 	$(foreach header,$(wildcard uapi/linux/*.h),\
 		install -D -m 644 $(header) $(DESTDIR)$(PREFIX)/include/linux/$(notdir $(header));)
@@ -181,6 +189,8 @@ help:
 #:   make fuzz-diff          against this CPU; COUNT=1000000 SEED=1
 #:   make cover              the share of its lines that its unit tests reach
 #:   make fuzz-cover         coverage-guided fuzzing, with clang; SECONDS=60
+#: The device models, on this machine (Documentation/devices.rst):
+#:   make fuzz-devices       coverage-guided fuzzing by a hostile driver; DEVICE=blk SECONDS=60
 #: On this machine:
 #:   make                    keel.ko, and the client: build/userspace/keel
 #:   make load, make unload  insmod and rmmod keel.ko
@@ -195,5 +205,5 @@ help:
 #:   PREFIX=, DESTDIR=       where to install
 #:   W=, C=, V=              kbuild's
 
-.PHONY: all module userspace run run-command host-build check kvm-selftests fuzz-diff cover fuzz-cover deps load unload install \
+.PHONY: all module userspace run run-command host-build check kvm-selftests fuzz-diff cover fuzz-cover fuzz-devices deps load unload install \
 	install-dkms clean clean-module distclean help

@@ -23,6 +23,9 @@ vmlinux=${GUEST_KERNEL:-$build/kernel/default}/vmlinux
 vmlinuz=${GUEST_KERNEL:-$build/kernel/default}/vmlinuz
 [ -f "$vmlinuz" ] || vmlinuz=/boot/vmlinuz-$(uname -r)
 device=${KEEL_DEVICE:-/dev/keel}
+# For servers on this machine.
+# shellcheck disable=SC2034
+busybox=$(command -v busybox || echo "$build/busybox/busybox")
 
 if [ -z "$keel" ] || ! [ -f "$vmlinuz" ] || ! [ -f "$cpio" ]; then
 	skip_all "no keel program, guest kernel or initramfs"
@@ -58,11 +61,13 @@ entry() {	# NAME FILE MODE
 	zeroes $(((4 - size % 4) % 4))
 }
 
-# Leaves $work/initrd, which runs the script; $guest_program goes into the guest's /bin.
+# Leaves $work/initrd, which runs the script; $guest_program goes into the guest's /bin, and
+# $guest_modules is an archive with the drivers of its devices.
 make_initrd() {	# SCRIPT
 	printf '%s\n' "$1" >"$work/command"
 	{
 		cat "$cpio"
+		[ -z "${guest_modules:-}" ] || cat "$guest_modules"
 		entry keel.cmd "$work/command" 0644
 		[ -z "${guest_program:-}" ] || entry "bin/${guest_program##*/}" "$guest_program" 0755
 		entry 'TRAILER!!!' /dev/null 0644
@@ -75,7 +80,7 @@ guest() {
 	make_initrd "$2"
 	shift 2
 	timeout 180 "$keel" run --device "$device" --kernel "$kernel" --initrd "$work/initrd" \
-		--append "console=ttyS0 panic=-1 ${guest_reboot-reboot=t} quiet loglevel=1 cryptomgr.notests=1" "$@" \
+		--append "console=ttyS0 panic=-1 ${guest_reboot-reboot=t} quiet loglevel=1 cryptomgr.notests=1 ${append_more:-}" "$@" \
 		</dev/null >"$work/out" 2>"$work/err"
 	status=$?
 }

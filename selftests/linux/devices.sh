@@ -1,0 +1,197 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Linux guests with keel run's devices: disks, networks, and the small ones.
+#
+# guest.sh says what they take from the environment; guest_modules is scripts/guest-modules' archive.
+# shellcheck disable=SC2016
+
+dir=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=guest.sh
+. "$dir/guest.sh"
+guest_modules=$dir/modules.cpio
+[ -f "$guest_modules" ] || guest_modules=$build/selftests/linux/modules.cpio
+[ -f "$guest_modules" ] || skip_all "no modules for guests"
+[ -f "$vmlinux" ] || vmlinux=$vmlinuz
+plan 17
+export TMPDIR="$work"
+
+# said DESCRIPTION LINE...: the guest ended well, and said just these lines.
+said() {
+	what=$1
+	shift
+	printf '%s\n' "$@" >"$work/wanted"
+	[ "$status" = 0 ] && cmp -s "$work/out" "$work/wanted"
+	passed=$?
+	[ $passed = 0 ] || { echo "# status $status"; say_outputs; }
+	result $passed "$what"
+}
+
+# --- disks ---
+
+truncate -s 64M "$work/disk"
+printf 'first sector' | dd of="$work/disk" conv=notrunc 2>/dev/null
+guest "$vmlinux" 'head -c 12 /dev/vda; echo
+	cat /sys/block/vda/size /sys/block/vda/serial; echo
+	cat /sys/block/vdb/ro; ls /sys/block/vda/mq | wc -l
+	dd if=/dev/urandom of=/dev/vda bs=1M count=32 seek=8 conv=fsync 2>/dev/null
+	dd if=/dev/vda bs=1M skip=8 count=32 2>/dev/null | md5sum
+	echo 3 >/proc/sys/vm/drop_caches
+	dd if=/dev/vda bs=1M skip=8 count=32 2>/dev/null | md5sum
+	echo x 2>/dev/null >/dev/vdb || echo refused' -c 2 \
+	--disk "$work/disk,queues=2,serial=KEEL0001" --disk "$vmlinuz,ro"
+sum=$(dd if="$work/disk" bs=1M skip=8 count=32 2>/dev/null | md5sum)
+said "a disk keeps what is written, with two queues and a read-only one beside it" \
+	"first sector" 131072 KEEL0001 1 2 "$sum" "$sum" refused
+
+guest "$vmlinux" 'mke2fs /dev/vda >/dev/null 2>&1 && mkdir /mnt && mount -t ext4 /dev/vda /mnt &&
+	dd if=/dev/zero of=/mnt/file bs=1M count=40 2>/dev/null && sync && rm /mnt/file && sync
+	fstrim /mnt && umount /mnt && echo done' --disk "$work/disk"
+said "a file system on it, and its discards" done
+[ "$(du -m "$work/disk" | cut -f1)" -lt 30 ]
+result $? "what is discarded is a hole in the image"
+
+for cache in writethrough none; do
+	guest "$vmlinux" 'echo hello >/dev/vda; sync; head -c 5 /dev/vda; echo
+		cat /sys/block/vda/queue/write_cache' --disk "$work/disk,cache=$cache"
+	mode="write back"
+	[ $cache = none ] || mode="write through"
+	if grep -q "no direct I/O" "$work/err"; then
+		skip "cache=$cache" "this file system has no direct I/O"
+	else
+		said "cache=$cache" hello "$mode"
+	fi
+done
+
+# What was acknowledged is there after the client is killed. The guest numbers the blocks that it has
+# written on its console, one after the other.
+: >"$work/disk"
+truncate -s 64M "$work/disk"
+make_initrd 'n=0; while [ $n -lt 4096 ]; do
+		n=$((n + 1)); printf "block %08d" $n | dd of=/dev/vda bs=4096 seek=$n conv=notrunc,sync oflag=direct 2>/dev/null || exit 1
+		echo $n; done'
+"$keel" run --device "$device" --kernel "$vmlinux" --initrd "$work/initrd" --disk "$work/disk" \
+	--append "console=ttyS0 panic=-1 quiet loglevel=1" </dev/null >"$work/out" 2>"$work/err" &
+client=$!
+tries=0
+while [ "$(wc -l <"$work/out")" -lt 40 ] && [ $tries -lt 120 ]; do
+	sleep 1
+	tries=$((tries + 1))
+done
+kill -9 $client
+wait $client 2>/dev/null
+acked=$(tr -d '\r' <"$work/out" | grep -c '^[0-9]*$')
+lost=0
+for n in $(seq 1 "$acked"); do
+	[ "$(dd if="$work/disk" bs=4096 skip="$n" count=1 2>/dev/null | head -c 14)" = \
+		"$(printf 'block %08d' "$n")" ] || lost=$((lost + 1))
+done
+[ "$acked" -ge 40 ] && [ $lost = 0 ]
+passed=$?
+[ $passed = 0 ] || { echo "# $acked acknowledged, $lost lost"; say_outputs; }
+result $passed "nothing acknowledged is lost when the client is killed"
+
+"$keel" run --device "$device" --kernel "$vmlinux" --disk "$work/disk" --disk "$work/disk" \
+	</dev/null >"$work/out" 2>"$work/err"
+grep -q "another guest uses it" "$work/err"
+result $? "an image that is in use is refused"
+
+# --- networks ---
+
+mkdir "$work/www"
+echo "from the host" >"$work/www/file"
+"$busybox" httpd -f -p 127.0.0.1:8099 -h "$work/www" &
+httpd=$!
+guest "$vmlinux" 'wget -q -O - http://10.0.2.2:8099/file; ip -4 -o addr show eth0 | awk "{print \$4}"' \
+	--net user
+said "NAT: DHCP, and a server on the host's loopback" "from the host" 10.0.2.15/24
+kill $httpd
+
+make_initrd 'mkdir /www; echo "from the guest" >/www/file; httpd -f -p 80 -h /www'
+"$keel" run --device "$device" --kernel "$vmlinux" --initrd "$work/initrd" \
+	--net user,forward=8098:80 --append "console=ttyS0 panic=-1 quiet" </dev/null \
+	>"$work/out" 2>"$work/err" &
+client=$!
+tries=0
+until [ "$("$busybox" wget -q -O - http://127.0.0.1:8098/file 2>/dev/null)" = "from the guest" ] ||
+	[ $tries -ge 60 ]; do
+	sleep 1
+	tries=$((tries + 1))
+done
+[ $tries -lt 60 ]
+result $? "a port of the host's that is forwarded to the guest"
+kill $client
+wait $client 2>/dev/null
+
+# Two guests on a switch, each of which waits for the other.
+make_initrd 'ip addr add 192.168.7.1/24 dev eth0; sleep 600'
+mv "$work/initrd" "$work/initrd.peer"
+"$keel" run --device "$device" --kernel "$vmlinux" --initrd "$work/initrd.peer" --net switch=test$$ \
+	--append "console=ttyS0 panic=-1 quiet KEEL_DHCP=0" </dev/null >"$work/peer" 2>&1 &
+client=$!
+append_more=KEEL_DHCP=0 guest "$vmlinux" 'ip addr add 192.168.7.2/24 dev eth0
+	n=0; until ping -c 1 -W 1 192.168.7.1 >/dev/null || [ $n -gt 60 ]; do n=$((n + 1)); done
+	ping -c 3 -W 5 192.168.7.1 | grep -c "bytes from"' --net switch=test$$
+said "two guests on a switch ping each other" 3
+kill $client
+wait $client 2>/dev/null
+
+# The same network by an emulated card.
+"$busybox" httpd -f -p 127.0.0.1:8099 -h "$work/www" &
+httpd=$!
+seq 1 20000 >"$work/www/numbers"
+guest "$vmlinux" 'wget -q -O - http://10.0.2.2:8099/numbers | md5sum
+	ls /sys/bus/pci/drivers/pcnet32 | grep -c 0000:' --net user,model=pcnet
+said "a PCnet card" "$(md5sum <"$work/www/numbers")" 1
+kill $httpd
+
+# A tap device in a bridge that is made for it, and gone afterwards.
+if modprobe tun && modprobe bridge; then
+	make_initrd 'ip addr add 192.168.8.2/24 dev eth0; ping -c 3 -W 5 192.168.8.1 | grep -c "bytes from"'
+	"$keel" run --device "$device" --kernel "$vmlinux" --initrd "$work/initrd" \
+		--net tap,bridge=keelbr$$ --append "console=ttyS0 panic=-1 quiet KEEL_DHCP=0" \
+		</dev/null >"$work/out" 2>"$work/err" &
+	client=$!
+	until ip addr add 192.168.8.1/24 dev keelbr$$ 2>/dev/null || ! kill -0 $client 2>/dev/null; do
+		sleep 1
+	done
+	wait $client
+	status=$?
+	tr -d '\r' <"$work/out" >"$work/clean" && mv "$work/clean" "$work/out"
+	said "a tap device in a bridge" 3
+	! ip link show keelbr$$ >/dev/null 2>&1
+	result $? "the bridge ends with the guest"
+else
+	skip "a tap device in a bridge" "no tun or bridge module"
+	skip "the bridge ends with the guest" "no tun or bridge module"
+fi
+
+# --- the small ones ---
+
+guest "$vmlinux" 'cat /sys/class/misc/hw_random/rng_current; head -c 1000 /dev/hwrng | wc -c' --rng
+said "random numbers" virtio_rng.0 1000
+
+guest "$vmlinux" 'grep -c virtio /proc/interrupts; ls /sys/bus/virtio/drivers/virtio_balloon | grep -c virtio0' \
+	--balloon -c 2
+{ read -r irqs; read -r bound; } <"$work/out"
+[ "$status" = 0 ] && [ "${irqs:-0}" -ge 4 ] && [ "${bound:-0}" = 1 ]
+passed=$?
+[ $passed = 0 ] || say_outputs
+result $passed "a balloon, with an interrupt for each queue"
+
+append_more="console=hvc0" guest "$vmlinux" 'echo over virtio >/dev/hvc0; sleep 1' --console virtio
+tr -d '\r' <"$work/out" | grep -qx "over virtio"
+result $? "a virtio console"
+
+if command -v diod >/dev/null; then
+	# diod takes an overlay's files for mount points
+	share=$(mktemp -d /dev/shm/share.XXXXXX)
+	echo "in the share" >"$share/file"
+	guest "$vmlinux" "mkdir /mnt; mount -t 9p -o trans=virtio,version=9p2000.L,aname=$share share /mnt
+		cat /mnt/file; seq 1 100000 >/mnt/new; md5sum </mnt/new; umount /mnt" --share "$share"
+	said "a shared directory" "in the share" "$(seq 1 100000 | md5sum)"
+	rm -r "$share"
+else
+	skip "a shared directory" "no diod"
+fi
+finish
