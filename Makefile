@@ -126,6 +126,10 @@ fuzz-devices: deps-fuzz
 	@$(MAKE) -s -C selftests/host/userspace OUTPUT=$(BUILD)/selftests/host/userspace \
 		$(if $(DEVICE),DEVICE=$(DEVICE)) $(if $(SECONDS),SECONDS=$(SECONDS)) fuzz
 
+# Exits and instructions for each packet, by the network cards that there are.
+bench-net: host-build
+	@scripts/bench-net
+
 deps: deps-check
 deps-%:
 	@scripts/deps $*
@@ -189,6 +193,7 @@ help:
 #:   make fuzz-diff          against this CPU; COUNT=1000000 SEED=1
 #:   make cover              the share of its lines that its unit tests reach
 #:   make fuzz-cover         coverage-guided fuzzing, with clang; SECONDS=60
+#:   make bench-net          what a packet costs with each network card; PACKETS=1000
 #: The device models, on this machine (Documentation/devices.rst):
 #:   make fuzz-devices       coverage-guided fuzzing by a hostile driver; DEVICE=blk SECONDS=60
 #: On this machine:
@@ -205,5 +210,5 @@ help:
 #:   PREFIX=, DESTDIR=       where to install
 #:   W=, C=, V=              kbuild's
 
-.PHONY: all module userspace run run-command host-build check kvm-selftests fuzz-diff cover fuzz-cover fuzz-devices deps load unload install \
+.PHONY: all module userspace run run-command host-build check kvm-selftests fuzz-diff cover fuzz-cover fuzz-devices bench-net deps load unload install \
 	install-dkms clean clean-module distclean help

@@ -13,7 +13,7 @@ guest_modules=$dir/modules.cpio
 [ -f "$guest_modules" ] || guest_modules=$build/selftests/linux/modules.cpio
 [ -f "$guest_modules" ] || skip_all "no modules for guests"
 [ -f "$vmlinux" ] || vmlinux=$vmlinuz
-plan 17
+plan 21
 export TMPDIR="$work"
 
 # said DESCRIPTION LINE...: the guest ended well, and said just these lines.
@@ -26,6 +26,47 @@ said() {
 	[ $passed = 0 ] || { echo "# status $status"; say_outputs; }
 	result $passed "$what"
 }
+
+# --- what is refused, with one line that names the option ---
+
+bad=0
+while read -r option value; do
+	timeout 60 "$keel" run --device "$device" --kernel "$vmlinux" "$option" "$value" </dev/null \
+		>"$work/out" 2>"$work/err"
+	status=$?
+	if [ $status != 1 ] || [ "$(wc -l <"$work/err")" != 1 ] || ! grep -q -e "$option" "$work/err"; then
+		echo "# $option $value: status $status: $(cat "$work/err")"
+		bad=1
+	fi
+done <<LIST
+--disk $work/none
+--disk /dev/null
+--disk $vmlinuz,cache=some
+--disk $vmlinuz,queues=9
+--disk $vmlinuz,unknown
+--disk $vmlinuz,ro=1
+--disk $vmlinuz,serial
+--disk auto,size=0
+--net none
+--net user,forward=80
+--net user,forward=0:80
+--net user,mac=1:2:3
+--net user,mac=01:00:00:00:00:00
+--net user,model=e1000
+--net switch=a/b
+--net tap,ifname=much-too-long-a-name
+--share $work/none
+--share $work,tag=
+--vsock 2
+--cpus 0
+--memory much
+--console vga
+--name a/b
+--cgroup no/such/group
+--pool no-such-pool
+--firmware $vmlinuz
+LIST
+result $bad "wrong options are named"
 
 # --- disks ---
 
@@ -95,6 +136,24 @@ result $passed "nothing acknowledged is lost when the client is killed"
 	</dev/null >"$work/out" 2>"$work/err"
 grep -q "another guest uses it" "$work/err"
 result $? "an image that is in use is refused"
+
+# A boot sector, by SeaBIOS: it says "boot" at the serial port and gives 42 to the exit port.
+bios=/usr/share/seabios/bios.bin
+if [ -f $bios ]; then
+	# mov dx,0x3f8; mov al,'b'; out dx,al; ...; mov al,42; out 0xf4,al; hlt; jmp $-1
+	printf '\272\370\003\260b\356\260o\356\260o\356\260t\356\260\052\346\364\364\353\375' >"$work/boot"
+	truncate -s 1M "$work/boot"
+	printf '\125\252' | dd of="$work/boot" bs=1 seek=510 conv=notrunc 2>/dev/null
+	timeout 180 "$keel" run --device "$device" --firmware $bios --disk "$work/boot" -m 64M </dev/null \
+		>"$work/out" 2>"$work/err"
+	status=$?
+	[ $status = 42 ] && [ "$(cat "$work/out")" = boot ]
+	passed=$?
+	[ $passed = 0 ] || { echo "# status $status"; say_outputs; }
+	result $passed "SeaBIOS boots from a disk"
+else
+	skip "SeaBIOS boots from a disk" "no SeaBIOS"
+fi
 
 # --- networks ---
 
@@ -166,7 +225,43 @@ else
 	skip "the bridge ends with the guest" "no tun or bridge module"
 fi
 
+# The kernel moves the frames, if it can.
+if modprobe tun && modprobe vhost_net && [ -c /dev/vhost-net ]; then
+	make_initrd 'ip addr add 192.168.9.2/24 dev eth0; n=0
+		while ping -c 1 -W 5 192.168.9.1 >/dev/null && [ $n -lt 5 ]; do n=$((n + 1)); sleep 1; done; echo $n'
+	"$keel" run --device "$device" --kernel "$vmlinux" --initrd "$work/initrd" --name vhost$$ \
+		--net tap,ifname=keelvh$$ --append "console=ttyS0 panic=-1 quiet KEEL_DHCP=0" \
+		</dev/null >"$work/out" 2>"$work/err" &
+	client=$!
+	until ip addr add 192.168.9.1/24 dev keelvh$$ 2>/dev/null || ! kill -0 $client 2>/dev/null; do
+		sleep 1
+	done
+	: >"$work/vhost"
+	while kill -0 $client 2>/dev/null; do
+		"$keel" ctl vhost$$ devices 2>/dev/null | grep vhost >>"$work/vhost"
+		sleep 1
+	done
+	wait $client
+	status=$?
+	[ -s "$work/vhost" ] && [ "$(tr -d '\r' <"$work/out")" = 5 ]
+	passed=$?
+	[ $passed = 0 ] || say_outputs
+	result $passed "vhost-net serves a tap device's card"
+else
+	skip "vhost-net serves a tap device's card" "no vhost_net"
+fi
+
 # --- the small ones ---
+
+if modprobe vhost_vsock && [ -c /dev/vhost-vsock ]; then
+	"$(program vsock)" 4711 &
+	server=$!
+	guest_program=$(program vsock) guest "$vmlinux" 'vsock 2 4711' --vsock 77
+	said "a guest talks to the host by a vsock" "HELLO HOST"
+	kill $server 2>/dev/null
+else
+	skip "a guest talks to the host by a vsock" "no vhost_vsock"
+fi
 
 guest "$vmlinux" 'cat /sys/class/misc/hw_random/rng_current; head -c 1000 /dev/hwrng | wc -c' --rng
 said "random numbers" virtio_rng.0 1000

@@ -65,6 +65,8 @@ static int cmd_status(struct request *r)
 
 	json_object_object_add(r->out, "state", json_object_new_string(
 			       keel_vm_paused(r->control->m->vm) ? "paused" : "running"));
+	json_object_object_add(r->out, "exits", json_object_new_int64(
+			       keel_vm_exits(r->control->m->vm)));
 	json_object_object_add(r->out, "pid", json_object_new_int64(getpid()));
 	json_object_object_add(r->out, "memory", json_object_new_int64(
 			       keel_memory_low(mem) + keel_memory_high(mem)));

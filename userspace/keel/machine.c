@@ -14,6 +14,7 @@
 #include "machine.h"
 
 #define KERNEL_FILE_MAX		(2 * KEEL_GIB)
+#define FIRMWARE_FILE_MAX	(16 * KEEL_MIB)
 
 #define COM1_PORT		0x3f8
 #define COM1_IRQ		4
@@ -228,6 +229,19 @@ static int kernel_load(struct machine *m, const struct options *o)
 	return ret ? ret : keel_vm_boot(m->vm, &kernel);
 }
 
+static int firmware_load(struct machine *m, const char *path)
+{
+	size_t size = 0;
+	void *data;
+	int ret = keel_file_load(path, FIRMWARE_FILE_MAX, &data, &size);
+
+	if (ret)
+		return ret;
+	ret = keel_vm_firmware(m->vm, data, size);
+	free(data);
+	return ret;
+}
+
 int machine_create(struct machine *m, const struct options *o)
 {
 	int ret = keel_vm_create(&o->vm, &m->vm);
@@ -236,7 +250,9 @@ int machine_create(struct machine *m, const struct options *o)
 		ret = board_create(m);
 	if (!ret)
 		ret = devices_create(m, o);
-	return ret ? ret : kernel_load(m, o);
+	if (!ret)
+		ret = o->firmware ? firmware_load(m, o->firmware) : kernel_load(m, o);
+	return ret;
 }
 
 static size_t uart_input(void *device, const uint8_t *data, size_t size)

@@ -13,6 +13,7 @@ static const char help[] =
 	"guest, Ctrl-A Ctrl-A (or Ctrl-A a) sends Ctrl-A.\n"
 	"\n"
 	"  -k, --kernel FILE    bzImage or uncompressed ELF vmlinux for x86-64\n"
+	"      --firmware FILE  in place of a kernel: SeaBIOS, which boots from the first disk\n"
 	"  -i, --initrd FILE    initial RAM disk\n"
 	"  -a, --append TEXT    kernel command line (default: console=ttyS0)\n"
 	"  -m, --memory SIZE    memory: a number with K, M, G or T, MiB when bare (default: 512M)\n"
@@ -56,7 +57,7 @@ static const char help[] =
 
 enum {
 	OPT_NO_ACPI = 256, OPT_STATS, OPT_DISK, OPT_NET, OPT_SHARE, OPT_CONSOLE, OPT_RNG,
-	OPT_BALLOON, OPT_VSOCK, OPT_NAME, OPT_NO_CONFINE, OPT_CGROUP, OPT_POOL,
+	OPT_BALLOON, OPT_VSOCK, OPT_NAME, OPT_NO_CONFINE, OPT_CGROUP, OPT_POOL, OPT_FIRMWARE,
 };
 
 static const struct option longs[] = {
@@ -76,6 +77,7 @@ static const struct option longs[] = {
 	{ "balloon", no_argument, NULL, OPT_BALLOON },
 	{ "vsock", required_argument, NULL, OPT_VSOCK },
 	{ "name", required_argument, NULL, OPT_NAME },
+	{ "firmware", required_argument, NULL, OPT_FIRMWARE },
 	{ "cgroup", required_argument, NULL, OPT_CGROUP },
 	{ "pool", required_argument, NULL, OPT_POOL },
 	{ "no-confine", no_argument, NULL, OPT_NO_CONFINE },
@@ -153,7 +155,7 @@ static int one_option(struct options *o, int opt, char **argv)
 		o->append = optarg;
 		return 0;
 	case 'm':
-		return keel_parse_size(optarg, &o->vm.memory);
+		return option_named("--memory", keel_parse_size(optarg, &o->vm.memory));
 	case 'c':
 		return cpus_parse(optarg, &o->vm.cpus);
 	case 'd':
@@ -170,6 +172,9 @@ static int one_option(struct options *o, int opt, char **argv)
 			return keel_fail(EINVAL, "--name %s: give up to 23 letters and digits",
 					 optarg);
 		o->name = optarg;
+		return 0;
+	case OPT_FIRMWARE:
+		o->firmware = optarg;
 		return 0;
 	case OPT_CGROUP:
 		o->cgroup = optarg;
@@ -210,7 +215,10 @@ int options_parse(int argc, char **argv, struct options *o)
 	if (!ret && optind < argc)
 		ret = keel_fail(EINVAL, "unexpected argument '%s': try keel run --help",
 				argv[optind]);
-	if (!ret && !o->kernel)
+	if (!ret && !o->kernel && !o->firmware)
 		ret = keel_fail(EINVAL, "no kernel given: add --kernel FILE");
+	if (!ret && o->firmware && (o->kernel || o->initrd || o->append))
+		ret = keel_fail(EINVAL, "--firmware: it boots from a disk, and takes no %s",
+				o->kernel ? "--kernel" : o->initrd ? "--initrd" : "--append");
 	return ret;
 }

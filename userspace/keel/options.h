@@ -28,7 +28,7 @@ struct share_option {
 
 struct options {
 	struct keel_vm_config vm;
-	const char *kernel, *initrd, *append;
+	const char *kernel, *initrd, *append, *firmware;
 	const char *name;		/* of the control socket; NULL: none */
 	const char *cgroup, *pool;	/* to run in; or NULL */
 	bool no_confine;
@@ -51,6 +51,9 @@ int share_parse(char *text, struct share_option *share);
 /** number_parse - a whole number in [@min, @max], decimal */
 int number_parse(const char *option, const char *text, unsigned long min, unsigned long max,
 		 unsigned long *out);
+
+/** option_named - put the option in front of keel_error(), unless @ret is 0; returns @ret */
+int option_named(const char *option, int ret);
 
 /** is_name - may it be the name of a guest or a switch: letters, digits, _ and -, less than 24 */
 bool is_name(const char *text);

@@ -122,7 +122,8 @@ static int run_once(const struct options *o, bool *again)
 	struct control *control = NULL;
 	int ret, status, signal_fd;
 
-	ret = o->cgroup ? cgroup_enter(o->cgroup) : o->pool ? pool_enter(o->pool) : 0;
+	ret = o->cgroup ? option_named("--cgroup", cgroup_enter(o->cgroup)) :
+	      o->pool ? option_named("--pool", pool_enter(o->pool)) : 0;
 	if (!o->no_confine)
 		confine_prepare();
 	signal_fd = signals_open();

@@ -72,6 +72,16 @@ int number_parse(const char *option, const char *text, unsigned long min, unsign
 	return 0;
 }
 
+int option_named(const char *option, int ret)
+{
+	char why[400];
+
+	if (!ret)
+		return 0;
+	snprintf(why, sizeof(why), "%s", keel_error());
+	return keel_fail(-ret, "%s: %s", option, why);
+}
+
 /* --disk ----------------------------------------------------------------------------------- */
 
 static int disk_ro(void *to, const char *value)
@@ -119,7 +129,7 @@ static int disk_serial(void *to, const char *value)
 static int disk_size(void *to, const char *value)
 {
 	struct disk_option *disk = to;
-	int ret = keel_parse_size(value, &disk->scratch);
+	int ret = option_named("--disk auto", keel_parse_size(value, &disk->scratch));
 
 	if (!ret && (!disk->scratch || disk->scratch >> 44))
 		ret = keel_fail(EINVAL, "--disk auto: size=%s is no size for a disk", value);

@@ -40,6 +40,8 @@ struct keel_vm {
 	struct keel_routes *routes;
 	bool tsc_deadline;
 	struct keel_memory *memory;
+	void *firmware;
+	size_t firmware_size;
 	struct keel_bus *bus;
 	struct keel_vcpu *vcpu;
 
@@ -57,6 +59,9 @@ struct keel_vm {
 	bool asked_all;			/* in the last round */
 	unsigned int witness;		/* a vCPU that was alive when last asked */
 };
+
+int keel_slot_set(struct keel_vm *vm, uint32_t slot, uint64_t gpa, void *host, uint64_t size,
+		  bool readonly);
 
 int keel_vcpu_create(struct keel_vm *vm, unsigned int id, struct keel_vcpu *vcpu);
 void keel_vcpu_destroy(struct keel_vcpu *vcpu);

@@ -456,6 +456,12 @@ unsigned int keel_vm_timer_pin(const struct keel_vm *vm);
 /** keel_vm_boot - set the boot vCPU's registers to @kernel's entry */
 int keel_vm_boot(struct keel_vm *vm, const struct keel_kernel *kernel);
 
+/**
+ * keel_vm_firmware - map a PC's firmware, where the boot vCPU begins if there is no keel_vm_boot()
+ * @image: contents; -EINVAL unless it has 64, 128 or 256 KiB
+ */
+int keel_vm_firmware(struct keel_vm *vm, const void *image, size_t size);
+
 /* Why a VM ended, and the exit status of `keel run` that stands for it. */
 enum keel_end {
 	KEEL_END_GUEST = 0,	/* reset, halt, or the user's Ctrl-A x */
@@ -490,6 +496,8 @@ int keel_vm_core(struct keel_vm *vm, int fd);
 void keel_vm_check_halted(struct keel_vm *vm);
 /** keel_vm_join - wait until every vCPU thread is gone; returns the status, *@message or NULL */
 int keel_vm_join(struct keel_vm *vm, const char **message);
+/** keel_vm_exits - how often any vCPU left the kernel */
+unsigned long keel_vm_exits(struct keel_vm *vm);
 /** keel_vm_stats - exits to userspace by reason and by device */
 void keel_vm_stats(struct keel_vm *vm, FILE *to);
 

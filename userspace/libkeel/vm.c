@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "boot.h"
@@ -153,12 +154,16 @@ static int platform_create(struct keel_vm *vm)
 	return ret;
 }
 
-static int slot_set(struct keel_vm *vm, uint32_t slot, uint64_t gpa, void *host, uint64_t size)
+int keel_slot_set(struct keel_vm *vm, uint32_t slot, uint64_t gpa, void *host, uint64_t size,
+		  bool readonly)
 {
 	struct kvm_userspace_memory_region region = {
 		.slot = slot, .guest_phys_addr = gpa, .memory_size = size,
 		.userspace_addr = (uintptr_t)host,
 	};
+
+	if (readonly && extension(vm, KVM_CAP_READONLY_MEM))
+		region.flags = KVM_MEM_READONLY;
 
 	return size ? vm_ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region,
 			       "KVM_SET_USER_MEMORY_REGION") : 0;
@@ -175,9 +180,10 @@ static int memory_map(struct keel_vm *vm, uint64_t size)
 		return ret;
 	host = keel_memory_host(vm->memory);
 	low = keel_memory_low(vm->memory);
-	ret = slot_set(vm, 0, 0, host, low);
+	ret = keel_slot_set(vm, 0, 0, host, low, false);
 	if (!ret)
-		ret = slot_set(vm, 1, KEEL_HIGH_BASE, host + low, keel_memory_high(vm->memory));
+		ret = keel_slot_set(vm, 1, KEEL_HIGH_BASE, host + low, keel_memory_high(vm->memory),
+				    false);
 	return ret;
 }
 
@@ -254,6 +260,8 @@ void keel_vm_destroy(struct keel_vm *vm)
 	if (vm->end_fd >= 0)
 		close(vm->end_fd);
 	keel_memory_destroy(vm->memory);
+	if (vm->firmware)
+		munmap(vm->firmware, vm->firmware_size);
 	pthread_cond_destroy(&vm->parked_changed);
 	pthread_mutex_destroy(&vm->lock);
 	free(vm);
@@ -352,6 +360,20 @@ void keel_vm_resume(struct keel_vm *vm)
 	pthread_mutex_unlock(&vm->lock);
 }
 
+static unsigned long total_exits(struct keel_vm *vm)
+{
+	unsigned long sum = 0;
+
+	for (unsigned int i = 0; i < vm->cpus; i++)
+		sum += vm->vcpu[i].exit_count;
+	return sum;
+}
+
+unsigned long keel_vm_exits(struct keel_vm *vm)
+{
+	return total_exits(vm);
+}
+
 bool keel_vm_paused(const struct keel_vm *vm)
 {
 	return vm->paused;
@@ -380,15 +402,6 @@ int keel_vm_join(struct keel_vm *vm, const char **message)
 	}
 	*message = vm->has_message ? vm->message : NULL;
 	return vm->status;
-}
-
-static unsigned long total_exits(struct keel_vm *vm)
-{
-	unsigned long sum = 0;
-
-	for (unsigned int i = 0; i < vm->cpus; i++)
-		sum += vm->vcpu[i].exit_count;
-	return sum;
 }
 
 static bool answered_dead(const struct keel_vm *vm, unsigned int i)
