@@ -333,6 +333,9 @@ static int __init keel_init(void)
 	r = keel_fpu_module_init();
 	if (r)
 		goto fail_hw;
+	r = keel_checked_module_init();
+	if (r)
+		goto fail_hw;
 	r = keel_msr_module_init();
 	if (r)
 		goto fail_hw;
@@ -363,6 +366,7 @@ fail_shrink:
 fail_irqfd:
 	keel_irqfd_module_exit();
 fail_hw:
+	keel_checked_module_exit();
 	keel_ops->hw_exit();
 	return r;
 }
@@ -375,6 +379,7 @@ static void __exit keel_exit(void)
 	hooks_exit();
 	keel_shrink_module_exit();
 	keel_irqfd_module_exit();
+	keel_checked_module_exit();
 	keel_ops->hw_exit();
 }
 

@@ -143,6 +143,13 @@ static inline bool keel_bp_exits(const struct keel_vcpu *vcpu)
 extern const struct keel_ops *keel_ops;		/* main.c; set once at load */
 extern const struct keel_ops svm_ops, vmx_ops;
 
+/* Drop all tagged translations of the vCPU before its next entry; in its own thread. */
+static inline void keel_tlb_flush(struct keel_vcpu *vcpu)
+{
+	vcpu->mmu.flush_own++;
+	keel_ops->vcpu_update(vcpu, KEEL_UPDATE_TLB);
+}
+
 /**
  * keel_st() - the architectural state with the groups in @mask current
  * @vcpu: the vCPU, locked

@@ -270,12 +270,12 @@ void keel_steal_update(struct keel_vcpu *vcpu)
 	if (!(pv->steal_msr & KVM_MSR_ENABLED))
 		return;
 	if (keel_guest_swap_byte(vcpu, STEAL_FIELD(gpa, preempted), &preempted)) {
-		keel_ops->vcpu_update(vcpu, KEEL_UPDATE_TLB);	/* what was asked for cannot be seen */
+		keel_tlb_flush(vcpu);	/* what was asked for cannot be seen */
 		return;
 	}
 	pv->steal_preempted = false;
 	if ((preempted & KVM_VCPU_FLUSH_TLB) && !keel_pv_denied(vcpu, KVM_FEATURE_PV_TLB_FLUSH))
-		keel_ops->vcpu_update(vcpu, KEEL_UPDATE_TLB);
+		keel_tlb_flush(vcpu);
 
 	if (keel_guest_read(vm, STEAL_FIELD(gpa, version), &version, sizeof(version)) ||
 	    keel_guest_read(vm, STEAL_FIELD(gpa, steal), &steal, sizeof(steal)))

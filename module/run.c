@@ -119,7 +119,7 @@ static int serve_requests(struct keel_vcpu *vcpu)
 	if (keel_check_request(KEEL_REQ_TIMER, vcpu))
 		keel_lapic_inject_timer(vcpu);
 	if (keel_check_request(KEEL_REQ_TLB_FLUSH, vcpu))
-		keel_ops->vcpu_update(vcpu, KEEL_UPDATE_TLB);
+		keel_tlb_flush(vcpu);
 	clear_bit(KEEL_REQ_UNHALT, &vcpu->requests);
 	if (keel_check_request(KEEL_REQ_RING_FULL, vcpu)) {
 		int r = keel_dirty_ring_serve(vcpu);
@@ -141,7 +141,7 @@ static void window_requests(struct keel_vcpu *vcpu)
 	if (keel_check_request(KEEL_REQ_TIMER, vcpu))
 		keel_lapic_inject_timer(vcpu);
 	if (keel_check_request(KEEL_REQ_TLB_FLUSH, vcpu))
-		keel_ops->vcpu_update(vcpu, KEEL_UPDATE_TLB);
+		keel_tlb_flush(vcpu);
 	clear_bit(KEEL_REQ_UNHALT, &vcpu->requests);
 	/* EVENT is cleared first: what arrives after this pass raises it anew. */
 	clear_bit(KEEL_REQ_EVENT, &vcpu->requests);
@@ -193,6 +193,8 @@ static int run_inner(struct keel_vcpu *vcpu, bool *cold)
 		sync_state_in(vcpu);
 
 		WRITE_ONCE(vcpu->mode, KEEL_IN_GUEST);
+		if (static_branch_unlikely(&keel_checked))
+			vcpu->mmu.flush_needed = READ_ONCE(vcpu->vm->mmu.flush_done);
 		smp_mb();	/* mode before requests: pairs with keel_vcpu_kick() */
 		if (READ_ONCE(vcpu->requests) || host_wants_cpu()) {
 			WRITE_ONCE(vcpu->mode, KEEL_OUTSIDE);

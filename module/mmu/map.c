@@ -86,7 +86,12 @@ void keel_table_free(struct keel_vm *vm, u64 *table)
  */
 void keel_mmu_flush_tlb(struct keel_vm *vm)
 {
-	keel_vm_request_all(vm, KEEL_REQ_TLB_FLUSH, vm->mmu.flush_mask);
+	struct keel_mmu *mmu = &vm->mmu;
+
+	WRITE_ONCE(mmu->flush_begun, mmu->flush_begun + 1);
+	if (likely(!keel_checked_drop()))
+		keel_vm_request_all(vm, KEEL_REQ_TLB_FLUSH, mmu->flush_mask);
+	smp_store_release(&mmu->flush_done, mmu->flush_begun);
 }
 
 /**
@@ -210,7 +215,7 @@ void keel_mmu_recover_slot(struct keel_vm *vm, const struct keel_memslot *slot)
  *
  * Takes mmu.lock. May sleep.
  *
- * Return: how many were looked at
+ * Return: how many were looked at; less than @nr: that was all
  */
 unsigned long keel_mmu_shrink(struct keel_vm *vm, unsigned long nr)
 {

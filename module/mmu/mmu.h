@@ -15,6 +15,7 @@
 
 #include <linux/atomic.h>
 #include <linux/cpumask.h>
+#include <linux/jump_label.h>
 #include <linux/kvm.h>
 #include <linux/kvm_types.h>	/* gva_t, gpa_t, gfn_t, hpa_t */
 #include <linux/mmu_notifier.h>
@@ -84,6 +85,7 @@ struct keel_mmu {
 	unsigned long invalidate_start, invalidate_end;	/* hva, lock: covers all of them */
 	atomic_long_t nr_tables;	/* pages of page tables, the root included */
 	cpumask_var_t flush_mask;	/* lock: CPUs that a flush waits for */
+	u64 flush_begun, flush_done;	/* lock: generations of flushes, see checked.c */
 	gfn_t shrink_gfn;		/* lock: where the shrinker goes on */
 	struct list_head shrink_link;	/* shrink.c's */
 	bool notifier_registered;
@@ -105,6 +107,11 @@ struct keel_mmu_vcpu {
 	unsigned int tag;		/* 0 to KEEL_MMU_ROOTS - 1; nested paging has 0 alone */
 	unsigned long drop_tags;	/* a bit a tag: its translations are another root's; the vendor clears it */
 	struct keel_shadow_vcpu *shadow;
+
+	/* checked.c */
+	u64 checked_id;			/* never 0, never used again */
+	u64 flush_own;			/* flushes that the vCPU itself was in need of */
+	u64 flush_needed;		/* mmu.flush_done before the last look at the requests */
 };
 
 struct keel_memslot {
@@ -236,6 +243,19 @@ struct keel_host_page {
 int keel_host_page_get(struct mm_struct *mm, struct keel_host_page *hp);
 void keel_host_page_put(struct keel_host_page *hp);
 int keel_host_level(struct mm_struct *mm, unsigned long hva);
+
+/* checked.c */
+enum keel_tag_flush {
+	KEEL_TAG_KEEP,
+	KEEL_TAG_FLUSH,			/* what is tagged so on this CPU */
+	KEEL_TAG_FLUSH_ALL,		/* all tags on this CPU */
+};
+
+DECLARE_STATIC_KEY_FALSE(keel_checked);
+int keel_checked_module_init(void);
+void keel_checked_module_exit(void);
+bool keel_checked_drop(void);
+void keel_checked_entry(struct keel_vcpu *vcpu, u32 tag, enum keel_tag_flush flush);
 
 /* shrink.c */
 int keel_shrink_module_init(void);

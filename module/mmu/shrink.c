@@ -50,7 +50,8 @@ static unsigned long shrink_scan(struct shrinker *unused, struct shrink_control 
 	seen = keel_mmu_shrink(vm, sc->nr_to_scan);
 	freed -= atomic_long_read(&vm->mmu.nr_tables);
 	mutex_unlock(&vms_lock);
-	sc->nr_scanned = max(seen, 1UL);
+	/* A VM that was gone through has no more to offer than it gave, whatever was counted. */
+	sc->nr_scanned = max(seen, sc->nr_to_scan);
 	return max(freed, 0L);	/* faults make new ones meanwhile */
 }
 

@@ -238,10 +238,20 @@ gfn_t keel_tdp_recover(struct keel_zap *z, const struct keel_memslot *slot, gfn_
 	return next_entry(gfn, level);
 }
 
-/* One table of level 1, if there is one at @gfn that was not used lately. Returns the first page not dealt with. */
-static gfn_t shrink_step(struct keel_zap *z, gfn_t gfn, unsigned long *seen)
+/* Takes the mark of use off an entry that leads to a table; without a mark, takes the table. */
+static bool shrink_entry(struct keel_zap *z, u64 *ptep, int level)
 {
 	u64 accessed = keel_pte_format()->accessed;
+
+	if (accessed && (keel_pte_clear(ptep, accessed) & accessed))
+		return false;
+	keel_tdp_zap_entry(z, ptep, level);
+	return true;
+}
+
+/* At the begin of 1 GiB all its tables, else the one of level 1 at @gfn. Returns the first page not dealt with. */
+static gfn_t shrink_step(struct keel_zap *z, gfn_t gfn, unsigned long *seen)
+{
 	u64 *table = z->vm->mmu.root_table;
 	int level;
 
@@ -251,11 +261,10 @@ static gfn_t shrink_step(struct keel_zap *z, gfn_t gfn, unsigned long *seen)
 
 		if (!keel_pte_present(pte) || keel_pte_leaf(pte, level))
 			break;
-		if (level == 2) {
+		if (level == 2 || (level == 3 && !(gfn & (keel_level_span(level) - 1)))) {
 			++*seen;
-			if (!accessed || !(keel_pte_clear(ptep, accessed) & accessed))
-				keel_tdp_zap_entry(z, ptep, level);
-			break;
+			if (shrink_entry(z, ptep, level) || level == 2)
+				break;
 		}
 		table = keel_pte_table(pte);
 	}
@@ -270,7 +279,7 @@ static gfn_t shrink_step(struct keel_zap *z, gfn_t gfn, unsigned long *seen)
  * Goes on where the last call ended, once round the tree at most. A table that was walked since the last round is
  * spared; that its accessed bit may be cached and not set again at once costs a few faults.
  *
- * Return: how many were looked at
+ * Return: how many were looked at; less than @nr when it went round
  */
 unsigned long keel_tdp_shrink(struct keel_zap *z, unsigned long nr)
 	__must_hold(&z->vm->mmu.lock)

@@ -80,6 +80,19 @@ static void asid_update(struct svm_vcpu *svm)
 	tag->flush = false;
 }
 
+/* What this entry drops, for checked.c. */
+static enum keel_tag_flush flush_commanded(const struct vmcb_control *c)
+{
+	switch (c->tlb_control) {
+	case SVM_TLB_FLUSH_ALL:
+		return KEEL_TAG_FLUSH_ALL;
+	case SVM_TLB_FLUSH_ASID:
+		return KEEL_TAG_FLUSH;
+	default:
+		return KEEL_TAG_KEEP;
+	}
+}
+
 /* An exit in the middle of an event's delivery: the core queues it again (15.20). */
 static void complete_events(struct svm_vcpu *svm)
 {
@@ -146,6 +159,8 @@ enum keel_exit_class svm_vcpu_enter(struct keel_vcpu *vcpu)
 	bool step;
 
 	asid_update(svm);
+	if (static_branch_unlikely(&keel_checked))
+		keel_checked_entry(vcpu, vmcb->control.asid, flush_commanded(&vmcb->control));
 	vmcb->save.rax = st->gpr[KEEL_RAX];
 	vmcb->save.rsp = st->gpr[KEEL_RSP];
 	vmcb->save.rip = st->rip;

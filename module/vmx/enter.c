@@ -212,15 +212,20 @@ enum keel_exit_class vmx_vcpu_enter(struct keel_vcpu *vcpu)
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 	bool step = vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP;
 	enum keel_exit_class class;
+	enum keel_tag_flush flush;
 
 	write_regs(vmx, keel_step_begin(vcpu, step));
 	if (vcpu->virt_timer)
 		write_timer(vmx);
+	flush = vmx->flush ? KEEL_TAG_FLUSH : KEEL_TAG_KEEP;
 	if (unlikely(vmx->stale || vmx->flush))
 		vmx_write_stale(vmx);
 	vmx->failed = false;
 	if (unlikely(this_cpu_read(vmx_cpu.failed)))
 		return entry_failed(vmx);
+	/* Without VPIDs an entry drops all but what INVEPT is for: that is not checked then. */
+	if (static_branch_unlikely(&keel_checked))
+		keel_checked_entry(vcpu, vmx->vpid, vmx->vpid ? flush : KEEL_TAG_FLUSH_ALL);
 
 	if (unlikely(vmx_switch(vcpu->st.gpr, vmx->launched, &vmx->host_rsp, &vcpu->spec.sw)))
 		return entry_failed(vmx);

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Nested faults of several vCPUs at once, at the same places, while the client switches logging on and off, write-
+ * protects and discards; and leaves of every size: 1 GiB, split for a log and made anew after it.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "kselftest_harness.h"
+#include "guest.h"
+
+#ifndef MAP_HUGE_1GB
+#define MAP_HUGE_1GB	(30 << 26)
+#endif
+
+#define MB		0x100000UL
+#define GB		0x40000000UL
+#define SLOT		5
+#define GPA		0x40000000UL
+#define SIZE		(8 * MB)
+#define PAGES		(SIZE / PAGE_SIZE)
+#define NR_VCPUS	2
+#define ROUNDS		12
+
+/* Adds 1 to a word of each of rcx pages from rdi on, rsi bytes apart, atomically. */
+GUEST(add, 64,
+      "sti\n"
+      "1: lock incq (%rdi)\n"
+      "add %rsi, %rdi\n"
+      "dec %rcx\n"
+      "jnz 1b\n"
+      G_SYNC);
+
+FIXTURE(faults) {
+	struct guest g;
+	struct vcpu cpu[NR_VCPUS];
+	uint8_t *area, *data;
+	uint64_t log[PAGES / 64];
+};
+
+FIXTURE_VARIANT(faults) {
+	int advice;
+};
+
+FIXTURE_VARIANT_ADD(faults, small) { .advice = MADV_NOHUGEPAGE };
+FIXTURE_VARIANT_ADD(faults, large) { .advice = MADV_HUGEPAGE };
+
+FIXTURE_SETUP(faults)
+{
+	struct guest *g = &self->g;
+	struct kvm_sregs sregs;
+	int i;
+
+	guest_create(g, 0);
+	guest_start(g, MODE_LONG, BLOB(add));
+	sregs = vcpu_sregs(&g->cpu);
+	self->cpu[0] = g->cpu;
+	for (i = 1; i < NR_VCPUS; i++) {
+		vcpu_create(&self->cpu[i], g->dev, g->vm, i);
+		vcpu_set_supported_cpuid(&self->cpu[i], g->dev);
+		vcpu_set_sregs(&self->cpu[i], &sregs);
+	}
+	self->area = mem_alloc(SIZE + 2 * MB);
+	self->data = (uint8_t *)(((uintptr_t)self->area + 2 * MB - 1) & ~(2 * MB - 1));
+	ASSERT_EQ(0, madvise(self->data, SIZE, variant->advice));
+	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, 0, GPA, SIZE, self->data));
+}
+
+FIXTURE_TEARDOWN(faults)
+{
+	int i;
+
+	for (i = 1; i < NR_VCPUS; i++)
+		vcpu_close(&self->cpu[i]);
+	guest_destroy(&self->g);
+	munmap(self->area, SIZE + 2 * MB);
+}
+
+struct runner {
+	pthread_t thread;
+	struct vcpu *cpu;
+	bool backwards;
+	unsigned int rounds;
+	bool good, done;
+};
+
+static void *runner_main(void *arg)
+{
+	struct runner *r = arg;
+	struct kvm_run *run = r->cpu->run;
+	unsigned int i;
+	long ret;
+
+	for (i = 0, r->good = true; r->good && i < r->rounds; i++) {
+		struct kvm_regs regs = {
+			.rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rcx = PAGES,
+			.rdi = r->backwards ? GPA + SIZE - PAGE_SIZE : GPA, .rsi = r->backwards ? -PAGE_SIZE : PAGE_SIZE,
+		};
+
+		vcpu_set_regs(r->cpu, &regs);
+		do
+			ret = vcpu_run(r->cpu);
+		while (ret == -EINTR);
+		r->good = !ret && run->exit_reason == KVM_EXIT_IO && run->io.port == PORT_SYNC;
+	}
+	__atomic_store_n(&r->done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static void start(struct __test_metadata *_metadata, FIXTURE_DATA(faults) *self, struct runner *r)
+{
+	int i;
+
+	for (i = 0; i < NR_VCPUS; i++) {
+		r[i] = (struct runner){ .cpu = &self->cpu[i], .backwards = i & 1, .rounds = ROUNDS };
+		ASSERT_EQ(0, pthread_create(&r[i].thread, NULL, runner_main, &r[i]));
+	}
+}
+
+static bool all_done(struct runner *r)
+{
+	int i;
+
+	for (i = 0; i < NR_VCPUS; i++)
+		if (!__atomic_load_n(&r[i].done, __ATOMIC_ACQUIRE))
+			return false;
+	return true;
+}
+
+static void finish(struct __test_metadata *_metadata, struct runner *r)
+{
+	int i;
+
+	for (i = 0; i < NR_VCPUS; i++) {
+		pthread_join(r[i].thread, NULL);
+		EXPECT_TRUE(r[i].good);
+	}
+}
+
+static void expect_all(struct __test_metadata *_metadata, const uint8_t *data, uint64_t want)
+{
+	unsigned int i, bad = 0;
+
+	for (i = 0; i < PAGES; i++)
+		bad += *(const uint64_t *)(data + i * PAGE_SIZE) != want;
+	EXPECT_EQ(0, bad);
+}
+
+/* Both touch each page first: one of them maps it, and no addition is lost. */
+TEST_F_TIMEOUT(faults, same_pages, 120)
+{
+	struct runner r[NR_VCPUS];
+
+	start(_metadata, self, r);
+	finish(_metadata, r);
+	expect_all(_metadata, self->data, NR_VCPUS * ROUNDS);
+}
+
+/* Each page is write-protected again and again and let through again, and each time it is in the log. */
+TEST_F_TIMEOUT(faults, beside_the_log, 120)
+{
+	struct guest *g = &self->g;
+	struct kvm_dirty_log log = { .slot = SLOT, .dirty_bitmap = self->log };
+	uint8_t *copy = calloc(1, SIZE);
+	struct runner r[NR_VCPUS];
+	unsigned int i, rounds = 0;
+	bool last;
+
+	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, KVM_MEM_LOG_DIRTY_PAGES, GPA, SIZE, self->data));
+	start(_metadata, self, r);
+	do {
+		last = all_done(r);
+		ASSERT_EQ(0, vm_ioctl(g->vm, KVM_GET_DIRTY_LOG, &log));
+		for (i = 0; i < PAGES; i++)
+			if (self->log[i / 64] >> i % 64 & 1)
+				memcpy(copy + i * PAGE_SIZE, self->data + i * PAGE_SIZE, PAGE_SIZE);
+		rounds++;
+	} while (!last);
+	finish(_metadata, r);
+	expect_all(_metadata, self->data, NR_VCPUS * ROUNDS);
+	EXPECT_EQ(0, memcmp(copy, self->data, SIZE));
+	TH_LOG("%u rounds", rounds);
+	free(copy);
+}
+
+/* Logging goes on and off: large leaves are split and come back under the guest. */
+TEST_F_TIMEOUT(faults, log_on_and_off, 120)
+{
+	struct guest *g = &self->g;
+	struct runner r[NR_VCPUS];
+	unsigned int rounds;
+
+	start(_metadata, self, r);
+	for (rounds = 0; !all_done(r); rounds++) {
+		ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, rounds & 1 ? 0 : KVM_MEM_LOG_DIRTY_PAGES, GPA, SIZE, self->data));
+		usleep(500);
+	}
+	finish(_metadata, r);
+	expect_all(_metadata, self->data, NR_VCPUS * ROUNDS);
+	TH_LOG("%u switches", rounds);
+}
+
+/* One 1 GiB page in the host's pool, if it has as much in one piece. */
+static bool reserve_gigabyte(void)
+{
+	int fd = open("/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages", O_WRONLY);
+	bool done = fd >= 0 && write(fd, "1", 1) == 1;
+
+	if (fd >= 0)
+		close(fd);
+	return done;
+}
+
+FIXTURE(sizes) {};
+FIXTURE_SETUP(sizes) {}
+FIXTURE_TEARDOWN(sizes) {}
+
+/* A 1 GiB page of the host: mapped whole, split for a log, and whole again. */
+TEST_F_TIMEOUT(sizes, gigabyte, 180)
+{
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_1GB;
+	bool reserved = reserve_gigabyte();
+	uint8_t *mem = mmap(NULL, GB, PROT_READ | PROT_WRITE, flags, -1, 0);
+	static uint64_t log[GB / PAGE_SIZE / 64];
+	struct kvm_dirty_log get = { .slot = SLOT, .dirty_bitmap = log };
+	struct kvm_regs regs = { .rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK };
+	unsigned long i, nr = 0, bad = 0;
+	struct guest g;
+	int round;
+
+	if (!reserved || mem == MAP_FAILED)
+		SKIP(return, "the host has no 1 GiB page to spare");
+	guest_create(&g, 0);
+	ASSERT_EQ(0, vm_set_slot(g.vm, SLOT, 0, GPA, GB, mem));
+	for (round = 0; round < 4; round++) {
+		bool on = round & 1;
+
+		ASSERT_EQ(0, vm_set_slot(g.vm, SLOT, on ? KVM_MEM_LOG_DIRTY_PAGES : 0, GPA, GB, mem));
+		guest_start(&g, MODE_LONG, BLOB(add));
+		regs.rdi = GPA;
+		regs.rsi = on ? 64 * MB : 2 * MB;
+		regs.rcx = GB / regs.rsi;
+		vcpu_set_regs(&g.cpu, &regs);
+		ASSERT_PORT(PORT_SYNC, &g);
+		if (!on)
+			continue;
+		ASSERT_EQ(0, vm_ioctl(g.vm, KVM_GET_DIRTY_LOG, &get));
+		for (i = nr = 0; i < ARRAY_SIZE(log); i++)
+			nr += __builtin_popcountll(log[i]);
+		EXPECT_EQ(GB / (64 * MB), nr);
+	}
+	for (i = 0; i < GB; i += 2 * MB)
+		bad += *(uint64_t *)(mem + i) != (i % (64 * MB) ? 2 : 4);
+	EXPECT_EQ(0, bad);
+	guest_destroy(&g);
+	munmap(mem, GB);
+}
+
+TEST_HARNESS_MAIN
