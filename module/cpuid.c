@@ -11,6 +11,7 @@
  * Locks: the supported table is read-only after load; a vCPU's entries are under vcpu->mutex.
  * SDM 2A, CPUID; APM 3, appendix E.
  */
+#include <linux/keel.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <asm/cpufeature.h>
@@ -138,6 +139,13 @@ static void leaf_compute(struct kvm_cpuid_entry2 *e)
 		if (e->index == 0)
 			e->eax = min(e->eax, 2U);
 		break;
+	case KEEL_CPUID_BASE:
+		e->eax = KEEL_CPUID_FEATURES;
+		e->ebx = e->ecx = e->edx = VENDOR_WORD('K', 'e', 'e', 'l');
+		break;
+	case KEEL_CPUID_FEATURES:
+		e->eax = KEEL_FEATURE_PT_UPDATE;
+		break;
 	case 0x40000000:
 		e->eax = 0x40000001;
 		e->ebx = signature[0];
@@ -244,6 +252,8 @@ void keel_cpuid_module_init(void)
 	table_add_class(0);
 	table_add_class(0x80000000);
 	table_add_class(0x40000000);
+	if (keel_shadowing)
+		table_add_class(KEEL_CPUID_BASE);
 	preempt_enable();
 	host_bits_compute();
 }

@@ -10,6 +10,7 @@
  * No locks: constant. SDM 2A, CPUID; APM 3, appendix E.
  */
 #include <linux/bits.h>
+#include <linux/keel.h>
 #include <asm/cpufeature.h>
 
 #include "cpuid.h"
@@ -195,6 +196,7 @@ static const u32 pass_leaves[] = {
 	0x80000005,					/* L1 caches and TLBs */
 	0x8000001d,					/* caches, AMD */
 	0x40000000, 0x40000001,				/* the hypervisor's: cpuid.c */
+	KEEL_CPUID_BASE, KEEL_CPUID_FEATURES,		/* Keel's own */
 };
 
 /* Functions whose answer depends on ECX. */

@@ -12,6 +12,9 @@
  * emulator is compared with the CPU, and the point of Popek and Goldberg's theorem: CPUs without
  * virtualization extensions have instructions for which it fails when they are run directly.
  *
+ * A VM that runs directly is interpreted, too, while its vCPU is in a state that the CPU cannot run (VT-x without
+ * EPT: real mode).
+ *
  * The vCPU is locked, vm->srcu is held, the window is closed. Nothing here is bounded by the guest:
  * a batch of instructions ends for signals, requests and the scheduler.
  */
@@ -25,7 +28,7 @@
 /* Events are done by the emulator: outside the window, and only in these modes. */
 bool keel_delivers_softly(const struct keel_vcpu *vcpu)
 {
-	return vcpu->vm->execution != KEEL_EXECUTION_DIRECT && !vcpu->in_window;
+	return (vcpu->vm->execution != KEEL_EXECUTION_DIRECT || vcpu->interpreting) && !vcpu->in_window;
 }
 
 /**

@@ -322,6 +322,7 @@ struct keel_vcpu {
 	u64 nr_emulated;		/* instructions that the emulator completed */
 	struct keel_event soft_event;	/* interpret.c: the emulator is to deliver it; not in a VM that runs directly */
 	bool soft_event_pending;
+	bool interpreting;		/* the emulator runs what the CPU cannot, see run.c */
 	u8 eoi_vector;			/* of KEEL_REQ_EOI_EXIT */
 
 	int ext_vector;			/* split irqchip: ExtINT of the client's PIC, -1: none */

@@ -53,7 +53,7 @@ enum keel_exit_class {
  * @get_state: reads the groups in @mask (KEEL_ST_*) into vcpu->st
  * @set_state: writes the groups in @mask from vcpu->st; the core has validated the values
  * @window_open: interrupts off: ready this CPU for the vCPU and load host-visible guest state (syscall MSRs);
- *	0, or -EBUSY or -EIO with the host as before
+ *	0, or -EBUSY, -EIO or -EOPNOTSUPP (the CPU cannot run this state: the emulator is to) with the host as before
  * @window_close: interrupts off: undo it; the host is as before, and has been handed what was its own of the
  *	last exit (machine check, NMI)
  * @vcpu_enter: one world switch; on return the GPRs, rip and rflags in vcpu->st are the guest's, the

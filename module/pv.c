@@ -10,6 +10,7 @@
  *
  * Locks: vcpu->mutex; other vCPUs are reached by requests only. Every function here runs in the vCPU's thread.
  */
+#include <linux/keel.h>
 #include <linux/kvm_para.h>
 #include <linux/sched.h>
 #include <linux/timekeeping.h>
@@ -378,7 +379,16 @@ static void kick_by_apic_id(struct keel_vcpu *vcpu, u64 id)
 /* What may sleep, and so has to wait until the window is closed. */
 static bool hypercall_sleeps(u64 nr)
 {
-	return nr == KVM_HC_KICK_CPU || nr == KVM_HC_SCHED_YIELD || nr == KVM_HC_CLOCK_PAIRING;
+	return nr == KVM_HC_KICK_CPU || nr == KVM_HC_SCHED_YIELD || nr == KVM_HC_CLOCK_PAIRING ||
+	       nr == KEEL_HC_PT_UPDATE || nr == KEEL_HC_SET_CR3;
+}
+
+/* Page table updates by hypercall: offered with shadow paging, and to guests that see it in Keel's own leaf. */
+static bool has_pt_calls(struct keel_vcpu *vcpu)
+{
+	const struct kvm_cpuid_entry2 *leaf = keel_cpuid_find(vcpu, KEEL_CPUID_FEATURES, 0);
+
+	return keel_shadowing && leaf && (leaf->eax & KEEL_FEATURE_PT_UPDATE);
 }
 
 /**
@@ -413,6 +423,14 @@ int keel_pv_hypercall(struct keel_vcpu *vcpu, struct keel_hypercall *hc)
 	case KVM_HC_SEND_IPI:
 		if (!keel_pv_denied(vcpu, KVM_FEATURE_PV_SEND_IPI))
 			hc->ret = send_ipi(vcpu, hc);
+		break;
+	case KEEL_HC_PT_UPDATE:
+		if (has_pt_calls(vcpu))
+			hc->ret = keel_pt_update(vcpu, hc->arg[0], hc->arg[1]);
+		break;
+	case KEEL_HC_SET_CR3:
+		if (has_pt_calls(vcpu))
+			hc->ret = keel_pt_set_cr3(vcpu, hc->arg[0]);
 		break;
 	case KVM_HC_SCHED_YIELD:
 		if (keel_pv_denied(vcpu, KVM_FEATURE_PV_SCHED_YIELD))

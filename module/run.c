@@ -315,6 +315,21 @@ static int run_interpreted(struct keel_vcpu *vcpu, int *srcu)
 	return r;
 }
 
+/* By the CPU, or by the emulator for as long as the CPU cannot have the guest in this state. */
+static int run_direct(struct keel_vcpu *vcpu, int *srcu)
+	__must_hold(&vcpu->vm->srcu)
+{
+	int r = run_window(vcpu, srcu);
+
+	if (likely(r != -EOPNOTSUPP))
+		return r;
+	keel_lapic_timer_to_host(vcpu);
+	vcpu->interpreting = true;
+	r = keel_interpret(vcpu);
+	vcpu->interpreting = false;
+	return r;
+}
+
 static int run_loop(struct keel_vcpu *vcpu)
 {
 	int srcu = srcu_read_lock(&vcpu->vm->srcu);
@@ -335,7 +350,7 @@ static int run_loop(struct keel_vcpu *vcpu)
 		if (!vcpu_runnable(vcpu))
 			r = block(vcpu, &srcu);
 		else if (likely(vcpu->vm->execution == KEEL_EXECUTION_DIRECT))
-			r = run_window(vcpu, &srcu);
+			r = run_direct(vcpu, &srcu);
 		else
 			r = run_interpreted(vcpu, &srcu);
 		if (r == -EINTR)

@@ -220,6 +220,10 @@ void keel_shadow_forget(struct keel_vm *vm);
 void keel_shadow_written(struct keel_vm *vm, gpa_t gpa, unsigned int len);
 bool keel_shadow_unprotect(struct keel_vcpu *vcpu);
 
+/* batch.c: likewise */
+long keel_pt_update(struct keel_vcpu *vcpu, u64 list, u64 count);
+long keel_pt_set_cr3(struct keel_vcpu *vcpu, u64 val);
+
 /**
  * struct keel_host_page - what the host has at an address of the client
  * @hva: the address, page aligned

@@ -137,6 +137,9 @@ void keel_shadow_set_table(struct keel_vcpu *vcpu, struct keel_shadow_page *page
 			   struct keel_shadow_page *child);
 void keel_shadow_clear(struct keel_vm *vm, struct keel_shadow_page *page, unsigned int index);
 
+/* shadow_write.c */
+void keel_shadow_resync(struct keel_vm *vm, gpa_t gpa, unsigned int len);
+
 /* rmap.c */
 void keel_shadow_set_leaf(struct keel_vcpu *vcpu, struct keel_shadow_page *page, unsigned int index, gfn_t gfn,
 			  u64 entry);

@@ -55,14 +55,14 @@ static void clear_entry(struct keel_vm *vm, struct keel_shadow_page *page, unsig
 }
 
 static void page_written(struct keel_vm *vm, struct keel_shadow_page *page, unsigned int offset, unsigned int len,
-			 struct keel_shadow_page **orphans)
+			 struct keel_shadow_page **orphans, bool trapped)
 {
 	unsigned int size = page->role.guest == KEEL_SHADOW_32 ? 4 : 8;
 	gpa_t gpa = (page->gfn << PAGE_SHIFT) + round_down(offset, size);
 	unsigned int i, n, first;
 	u8 low;
 
-	if (!looks_like_entry(offset, len, size) || ++page->writes >= FLOOD) {
+	if (trapped && (!looks_like_entry(offset, len, size) || ++page->writes >= FLOOD)) {
 		keel_shadow_page_zap(vm, page);
 		return;
 	}
@@ -74,13 +74,7 @@ static void page_written(struct keel_vm *vm, struct keel_shadow_page *page, unsi
 		clear_entry(vm, page, first + i, orphans);
 }
 
-/**
- * keel_shadow_written() - the emulator has written to memory for the guest
- * @vm: the VM
- * @gpa: guest physical address
- * @len: bytes, within one page
- */
-void keel_shadow_written(struct keel_vm *vm, gpa_t gpa, unsigned int len)
+static void written(struct keel_vm *vm, gpa_t gpa, unsigned int len, bool trapped)
 {
 	struct keel_shadow *shadow = vm->mmu.shadow;
 	struct keel_shadow_page *page, *orphans = NULL;
@@ -92,13 +86,35 @@ void keel_shadow_written(struct keel_vm *vm, gpa_t gpa, unsigned int len)
 	write_lock(&vm->mmu.lock);
 	hlist_for_each_entry_safe(page, next, keel_shadow_bucket(shadow, gfn), hash)
 		if (page->gfn == gfn && !page->role.direct)
-			page_written(vm, page, offset_in_page(gpa), len, &orphans);
+			page_written(vm, page, offset_in_page(gpa), len, &orphans, trapped);
 	while ((page = orphans)) {
 		orphans = page->next_orphan;
 		if (!page->dead)
 			keel_shadow_page_zap(vm, page);
 	}
 	write_unlock(&vm->mmu.lock);
+}
+
+/**
+ * keel_shadow_written() - the emulator has written to memory for the guest
+ * @vm: the VM
+ * @gpa: guest physical address
+ * @len: bytes, within one page
+ */
+void keel_shadow_written(struct keel_vm *vm, gpa_t gpa, unsigned int len)
+{
+	written(vm, gpa, len, true);
+}
+
+/**
+ * keel_shadow_resync() - an entry was written on purpose, by hypercall: however often, the table stays one
+ * @vm: the VM
+ * @gpa: guest physical address
+ * @len: size of an entry
+ */
+void keel_shadow_resync(struct keel_vm *vm, gpa_t gpa, unsigned int len)
+{
+	written(vm, gpa, len, false);
 }
 
 static bool give_up(struct keel_vm *vm, gfn_t gfn)

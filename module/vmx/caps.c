@@ -19,7 +19,7 @@
 
 static bool ept = true;
 module_param(ept, bool, 0444);
-MODULE_PARM_DESC(ept, "use extended page tables (Intel; required at present)");
+MODULE_PARM_DESC(ept, "use extended page tables, not shadow paging (Intel)");
 
 static bool vpid = true;
 module_param(vpid, bool, 0444);
@@ -77,6 +77,8 @@ enum need {
 	SWITCHED,	/* must exist, is switched as a guest runs */
 	SWITCHED_OPT,	/* as SWITCHED, but may be missing */
 	OFF,		/* it must be possible to leave it off */
+	NESTED,		/* REQUIRED with nested paging, OFF with shadow paging */
+	SHADOWED,	/* the other way round */
 };
 
 struct control {
@@ -107,12 +109,12 @@ static const struct control controls[] = {
 	{ VMX_CPU, VMX_CPU_CR8_LOAD, SWITCHED, "CR8-load exiting" },
 	{ VMX_CPU, VMX_CPU_CR8_STORE, SWITCHED, "CR8-store exiting" },
 	{ VMX_CPU, VMX_CPU_TPR_SHADOW, SWITCHED_OPT, "TPR shadow", &tpr_shadow },
-	{ VMX_CPU, VMX_CPU_INVLPG, OFF, "INVLPG exiting" },
-	{ VMX_CPU, VMX_CPU_CR3_LOAD, OFF, "CR3-load exiting" },
-	{ VMX_CPU, VMX_CPU_CR3_STORE, OFF, "CR3-store exiting" },
+	{ VMX_CPU, VMX_CPU_INVLPG, SHADOWED, "INVLPG exiting" },
+	{ VMX_CPU, VMX_CPU_CR3_LOAD, SHADOWED, "CR3-load exiting" },
+	{ VMX_CPU, VMX_CPU_CR3_STORE, SHADOWED, "CR3-store exiting" },
 
-	{ VMX_CPU2, VMX_CPU2_EPT, REQUIRED, "EPT" },
-	{ VMX_CPU2, VMX_CPU2_UNRESTRICTED, REQUIRED, "unrestricted guest" },
+	{ VMX_CPU2, VMX_CPU2_EPT, NESTED, "EPT" },
+	{ VMX_CPU2, VMX_CPU2_UNRESTRICTED, NESTED, "unrestricted guest" },
 	{ VMX_CPU2, VMX_CPU2_VPID, OPTIONAL, "VPID", &vpid },
 	{ VMX_CPU2, VMX_CPU2_WBINVD, OPTIONAL, "WBINVD exiting" },
 	{ VMX_CPU2, VMX_CPU2_RDTSCP, SWITCHED_OPT, "RDTSCP" },
@@ -160,8 +162,18 @@ static int read_allowed(u64 allowed[VMX_NR_CTL])
 	return 0;
 }
 
+static enum need need_of(const struct control *c)
+{
+	if (c->need == NESTED)
+		return keel_shadowing ? OFF : REQUIRED;
+	if (c->need == SHADOWED)
+		return keel_shadowing ? REQUIRED : OFF;
+	return c->need;
+}
+
 static int negotiate(void)
 {
+	const u32 nested = VMX_CPU2_EPT | VMX_CPU2_UNRESTRICTED;
 	u64 allowed[VMX_NR_CTL];
 	const struct control *c;
 	int i;
@@ -170,21 +182,23 @@ static int negotiate(void)
 		pr_err("this CPU's VMX has no capability registers\n");
 		return -ENODEV;
 	}
+	keel_shadowing = !ept || (allowed[VMX_CPU2] >> 32 & nested) != nested;
 	for (i = 0; i < VMX_NR_CTL; i++)
 		vmx_caps.base[i] = vmx_caps.may[i] = (u32)allowed[i];
 	for (c = controls; c < controls + ARRAY_SIZE(controls); c++) {
+		enum need need = need_of(c);
 		bool can = allowed[c->word] >> 32 & c->bit, must = allowed[c->word] & c->bit;
 
-		if (c->need == OFF ? must : !can && c->need != OPTIONAL && c->need != SWITCHED_OPT) {
+		if (need == OFF ? must : !can && need != OPTIONAL && need != SWITCHED_OPT) {
 			pr_err("this CPU's VMX %s: %s\n",
-			       c->need == OFF ? "cannot go without a control" : "lacks a control that Keel needs",
+			       need == OFF ? "cannot go without a control" : "lacks a control that Keel needs",
 			       c->name);
 			return -ENODEV;
 		}
-		if (!can || c->need == OFF || (c->param && !*c->param))
+		if (!can || need == OFF || (c->param && !*c->param))
 			continue;
 		vmx_caps.may[c->word] |= c->bit;
-		if (c->need == REQUIRED || c->need == OPTIONAL)
+		if (need == REQUIRED || need == OPTIONAL)
 			vmx_caps.base[c->word] |= c->bit;
 		else if (!must)
 			vmx_caps.base[c->word] &= ~c->bit;
@@ -201,11 +215,18 @@ static int negotiate(void)
 #define EPT_CAP_INVEPT_SINGLE	BIT_ULL(25)
 #define EPT_NEEDED		(EPT_CAP_WALK4 | EPT_CAP_WB | EPT_CAP_INVEPT | EPT_CAP_INVEPT_SINGLE)
 
+#define VPID_CAP_INVVPID	BIT_ULL(32)
+#define VPID_CAP_INVVPID_SINGLE	BIT_ULL(41)
+#define VPID_NEEDED		(VPID_CAP_INVVPID | VPID_CAP_INVVPID_SINGLE)
+
 static int probe_ept(void)
 {
-	if (!ept) {
-		pr_err("extended page tables are switched off by ept=0, and Keel has no shadow paging yet\n");
-		return -ENODEV;
+	if (keel_shadowing) {
+		/* Tags can be had if they can be dropped. */
+		if (keel_rdmsr_safe(MSR_IA32_VMX_EPT_VPID_CAP, &vmx_caps.ept) ||
+		    (vmx_caps.ept & VPID_NEEDED) != VPID_NEEDED)
+			vmx_caps.base[VMX_CPU2] &= ~VMX_CPU2_VPID;
+		return 0;
 	}
 	if (keel_rdmsr_safe(MSR_IA32_VMX_EPT_VPID_CAP, &vmx_caps.ept) ||
 	    (vmx_caps.ept & EPT_NEEDED) != EPT_NEEDED) {
@@ -246,7 +267,8 @@ static void probe_apic(void)
 	const u32 may = vmx_caps.may[VMX_CPU2];
 
 	vmx_caps.tpr_shadow = vmx_caps.may[VMX_CPU] & VMX_CPU_TPR_SHADOW;
-	vmx_caps.apic_access = vmx_caps.tpr_shadow && (may & VMX_CPU2_APIC_ACCESS);
+	/* The page is one of the nested tables'. */
+	vmx_caps.apic_access = vmx_caps.tpr_shadow && !keel_shadowing && (may & VMX_CPU2_APIC_ACCESS);
 	vmx_caps.x2apic = vmx_caps.tpr_shadow && (may & VMX_CPU2_X2APIC);
 	vmx_caps.apic_regs = vmx_caps.apic_access && (may & VMX_CPU2_APIC_REGS);
 	vmx_caps.vintr = vmx_caps.apic_regs && (may & VMX_CPU2_VINTR);
@@ -278,7 +300,7 @@ int vmx_caps_probe(void)
 	vmx_caps.rdtscp = vmx_caps.may[VMX_CPU2] & VMX_CPU2_RDTSCP;
 	vmx_caps.invpcid = vmx_caps.may[VMX_CPU2] & VMX_CPU2_INVPCID;
 	probe_apic();
-	pr_info("VT-x with EPT%s%s%s%s%s%s\n", vmx_caps.ept_ad ? " (A/D)" : "", vmx_caps.vpid ? ", VPID" : "",
+	pr_info("VT-x with %s%s%s%s%s%s%s\n", keel_shadowing ? "shadow paging" : "EPT", vmx_caps.ept_ad ? " (A/D)" : "", vmx_caps.vpid ? ", VPID" : "",
 		vmx_caps.tpr_shadow ? ", TPR shadow" : "",
 		vmx_caps.apic_regs ? ", APIC registers" : vmx_caps.apic_access ? ", APIC accesses" : "",
 		vmx_caps.vintr ? ", virtual interrupts" : "", vmx_caps.timer ? ", preemption timer" : "");

@@ -294,9 +294,14 @@ void vmx_vcpu_want_window(struct keel_vcpu *vcpu, u32 windows)
 	vmx_ctl(vmx, VMX_CPU, VMX_CPU_NMI_WINDOW, nmi);
 }
 
+/* A shadow that no entry has seen yet is the core's, and so is that of an emulated instruction. */
 bool vmx_nmi_blocked(struct keel_vcpu *vcpu)
 {
-	return vmx_interruptibility(to_vmx(vcpu)) & (VMX_STATE_NMI | VMX_STATE_MOV_SS | VMX_STATE_STI);
+	u32 state = vmx_interruptibility(to_vmx(vcpu));
+
+	if (vcpu->st_dirty & KEEL_ST_SHADOW)
+		return (state & VMX_STATE_NMI) || vcpu->st.int_shadow;
+	return state & (VMX_STATE_NMI | VMX_STATE_MOV_SS | VMX_STATE_STI);
 }
 
 void vmx_vcpu_set_nmi_masked(struct keel_vcpu *vcpu, bool masked)
@@ -311,10 +316,13 @@ void vmx_vcpu_update(struct keel_vcpu *vcpu, u32 what)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 
-	if (what & (KEEL_UPDATE_TLB | KEEL_UPDATE_ROOT))
-		vmx->flush = true;
-	if (what & KEEL_UPDATE_ROOT)
-		vmx->stale |= VMX_STALE_EPTP;
+	if (what & KEEL_UPDATE_TLB)
+		vmx->flush = ~0UL;
+	if (what & KEEL_UPDATE_ROOT) {
+		vmx->stale |= VMX_STALE_ROOT;
+		vmx->flush |= vcpu->mmu.drop_tags;
+		vcpu->mmu.drop_tags = 0;
+	}
 	if (what & KEEL_UPDATE_INTERCEPTS)
 		vmx_update_intercepts(vcpu);
 	if (what & KEEL_UPDATE_APIC)

@@ -33,6 +33,8 @@ static int exit_exception(struct vmx_vcpu *vmx)
 		return KEEL_RESUME;	/* the host's: vmx_window_close() has handed it over */
 	if ((info & VMX_INTR_VECTOR) == X86_TRAP_DB)
 		return exit_db(vmx);
+	if ((info & VMX_INTR_VECTOR) == X86_TRAP_PF)
+		return keel_exit_page_fault(&vmx->vcpu, vmx->exit.qualification, vmx->exit.intr_error);
 	if ((info & VMX_INTR_VECTOR) == X86_TRAP_BP)
 		vmx->bp_len = vmx->exit.insn_len;
 	return keel_exit_exception(&vmx->vcpu, info & VMX_INTR_VECTOR, vmx->exit.intr_error);
@@ -144,6 +146,7 @@ int vmx_vcpu_handle_exit(struct keel_vcpu *vcpu)
 		return exit_apic_access(vmx);
 	case VMX_EXIT_CR:
 	case VMX_EXIT_DR:
+	case VMX_EXIT_INVLPG:
 		return keel_exit_emulate(vcpu);
 	case VMX_EXIT_XSETBV:
 		return keel_exit_xsetbv(vcpu);

@@ -60,7 +60,7 @@ static void vmx_hw_info(struct keel_info *info)
 {
 	info->backend = KEEL_BACKEND_VMX;
 	info->nr_tags = vmx_caps.vpid ? KEEL_NR_VPIDS : 1;
-	info->features = KEEL_INFO_NESTED_PAGING | KEEL_INFO_NEXT_RIP | KEEL_INFO_FLUSH_BY_TAG;
+	info->features = (keel_shadowing ? 0 : KEEL_INFO_NESTED_PAGING) | KEEL_INFO_NEXT_RIP | KEEL_INFO_FLUSH_BY_TAG;
 }
 
 /* Someone else in VMX operation; or Intel PT traces on a CPU whose VMXON faults then (25.5.4). */

@@ -90,4 +90,15 @@ static inline bool vmx_invept(u64 eptp)
 	return fail;
 }
 
+#define VMX_INVVPID_SINGLE	1
+
+static inline bool vmx_invvpid(u16 vpid)
+{
+	const struct { u64 vpid, address; } desc = { vpid, 0 };
+	bool fail;
+
+	asm volatile("invvpid %1, %2" : "=@ccna" (fail) : "m" (desc), "r" (1UL * VMX_INVVPID_SINGLE) : "memory");
+	return fail;
+}
+
 #endif /* KEEL_VMX_INSN_H */

@@ -12,8 +12,8 @@
 #include "vmx.h"
 
 /* Bits of CR0 that the guest owns; the others are shown from the read shadow and exit when they change. */
-#define CR0_GUEST_OWNED		(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_WP | \
-				 X86_CR0_AM | X86_CR0_PG)
+#define CR0_GUEST_OWNED		(X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_AM)
+#define CR0_NESTED_OWNED	(CR0_GUEST_OWNED | X86_CR0_PE | X86_CR0_WP | X86_CR0_PG)
 
 /* The order of the VMCS: ES CS SS DS FS GS LDTR TR */
 static const u8 seg_order[] = {
@@ -72,14 +72,21 @@ static void segs_set(const struct keel_state *st)
 	}
 }
 
+static u64 cr0_guest_owned(void)
+{
+	return keel_shadowing ? CR0_GUEST_OWNED : CR0_NESTED_OWNED;
+}
+
 static void crs_get(struct vmx_vcpu *vmx, struct keel_state *st)
 {
-	u64 mask = vmx->cr4_guest_owned;
+	u64 mask = vmx->cr4_guest_owned, owned = cr0_guest_owned();
 	int i;
 
-	st->cr0 = (vmx_read(VMCS_GUEST_CR0) & CR0_GUEST_OWNED) | (vmx_read(VMCS_CR0_SHADOW) & ~CR0_GUEST_OWNED);
-	st->cr3 = vmx_read(VMCS_GUEST_CR3);
+	st->cr0 = (vmx_read(VMCS_GUEST_CR0) & owned) | (vmx_read(VMCS_CR0_SHADOW) & ~owned);
 	st->cr4 = (vmx_read(VMCS_GUEST_CR4) & mask) | (vmx_read(VMCS_CR4_SHADOW) & ~mask);
+	if (keel_shadowing)
+		return;		/* writes of the others all exit */
+	st->cr3 = vmx_read(VMCS_GUEST_CR3);
 	st->efer = vmx_read(VMCS_GUEST_EFER);
 	if (keel_pae_paging(st->cr0, st->cr4, st->efer))
 		for (i = 0; i < 4; i++)
@@ -96,15 +103,19 @@ static void crs_set(struct vmx_vcpu *vmx, const struct keel_state *st)
 	u64 cr4 = st->cr4 | X86_CR4_VMXE | (vmx->host_cr4 & X86_CR4_MCE);
 	int i;
 
-	vmx_write(VMCS_CR0_MASK, ~(u64)CR0_GUEST_OWNED);
+	vmx_write(VMCS_CR0_MASK, ~cr0_guest_owned());
 	vmx_write(VMCS_CR0_SHADOW, st->cr0);
-	vmx_write(VMCS_GUEST_CR0, (cr0 | vmx_caps.cr0_fixed0) & vmx_caps.cr0_fixed1);
-	vmx_write(VMCS_GUEST_CR3, st->cr3);
 	vmx_write(VMCS_CR4_MASK, ~vmx->cr4_guest_owned);
 	vmx_write(VMCS_CR4_SHADOW, st->cr4);
+	vmx_ctl(vmx, VMX_ENTRY, VMX_ENTRY_IA32E, st->efer & EFER_LMA);
+	if (keel_shadowing) {
+		vmx_shadow_crs_set(vmx, st);
+		return;
+	}
+	vmx_write(VMCS_GUEST_CR0, (cr0 | vmx_caps.cr0_fixed0) & vmx_caps.cr0_fixed1);
+	vmx_write(VMCS_GUEST_CR3, st->cr3);
 	vmx_write(VMCS_GUEST_CR4, (cr4 | vmx_caps.cr4_fixed0) & vmx_caps.cr4_fixed1);
 	vmx_write(VMCS_GUEST_EFER, st->efer);
-	vmx_ctl(vmx, VMX_ENTRY, VMX_ENTRY_IA32E, st->efer & EFER_LMA);
 	if (keel_pae_paging(st->cr0, st->cr4, st->efer))
 		for (i = 0; i < 4; i++)
 			vmx_write(VMCS_GUEST_PDPTE + 2 * i, st->pdpte[i]);
@@ -138,7 +149,9 @@ void vmx_get_state(struct keel_vcpu *vcpu, u32 mask)
 		st->sysenter_cs = vmx_read(VMCS_GUEST_SYSENTER_CS);
 		st->sysenter_esp = vmx_read(VMCS_GUEST_SYSENTER_ESP);
 		st->sysenter_eip = vmx_read(VMCS_GUEST_SYSENTER_EIP);
-		st->pat = vmx_read(VMCS_GUEST_PAT);
+		/* Shadow tables name memory types by the host's PAT, and the guest's is the core's alone. */
+		if (!keel_shadowing)
+			st->pat = vmx_read(VMCS_GUEST_PAT);
 	}
 	/* KEEL_ST_DR: MOV DR always exits, and DR6 does not change when a #DB does: st has the truth. */
 	if (mask & KEEL_ST_SHADOW) {
@@ -177,7 +190,7 @@ void vmx_set_state(struct keel_vcpu *vcpu, u32 mask)
 		vmx_write(VMCS_GUEST_SYSENTER_CS, st->sysenter_cs);
 		vmx_write(VMCS_GUEST_SYSENTER_ESP, st->sysenter_esp);
 		vmx_write(VMCS_GUEST_SYSENTER_EIP, st->sysenter_eip);
-		vmx_write(VMCS_GUEST_PAT, st->pat);
+		vmx_write(VMCS_GUEST_PAT, keel_shadowing ? this_cpu_read(vmx_cpu.pat) : st->pat);
 		vmx_load_msrs(vcpu);
 	}
 	if (mask & KEEL_ST_DR)

@@ -86,6 +86,17 @@ static void vpid_put(u16 vpid)
 		ida_free(&vmx_vpids, KEEL_NR_VPIDS - 1 - vpid);
 }
 
+static void vpids_put(struct vmx_vcpu *vmx)
+{
+	int i;
+
+	for (i = 0; i < KEEL_MMU_ROOTS; i++) {
+		vpid_put(vmx->root_vpid[i]);
+		vmx->root_vpid[i] = 0;
+	}
+	vmx->vpid = 0;
+}
+
 int vmx_vcpu_create(struct keel_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
@@ -107,6 +118,12 @@ int vmx_vcpu_create(struct keel_vcpu *vcpu)
 		return -ENOMEM;
 	}
 	vmx->vpid = vpid_get();
+	vmx->root_vpid[0] = vmx->vpid;
+	for (i = 1; keel_shadowing && vmx->vpid && i < KEEL_MMU_ROOTS; i++) {
+		vmx->root_vpid[i] = vpid_get();
+		if (!vmx->root_vpid[i])
+			vpids_put(vmx);		/* all or none */
+	}
 	vmx->cpu = -1;
 	vmx->bp_len = 1;
 	return 0;
@@ -116,8 +133,7 @@ void vmx_vcpu_destroy(struct keel_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 
-	vpid_put(vmx->vpid);
-	vmx->vpid = 0;
+	vpids_put(vmx);
 	free_page((unsigned long)vmx->vmcs);
 	free_page((unsigned long)vmx->msr_bitmap);
 	vmx->vmcs = NULL;
@@ -155,7 +171,7 @@ void vmx_vcpu_reset(struct keel_vcpu *vcpu, bool init)
 	vmx->intr_state = 0;
 	vmx->intr_state_valid = true;
 	vmx->injecting = false;
-	vmx->flush = true;
+	vmx->flush = ~0UL;
 	vmx->stale = VMX_STALE_ALL;
 	vmx_apic_update(vmx);
 	vmx_update_intercepts(vcpu);
@@ -171,9 +187,11 @@ void vmx_update_intercepts(struct keel_vcpu *vcpu)
 	const u64 owned = X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE |
 			  X86_CR4_PGE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_FSGSBASE |
 			  X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_PCIDE | X86_CR4_UMIP;
+	const u64 paging = X86_CR4_PSE | X86_CR4_PAE | X86_CR4_SMEP | X86_CR4_SMAP;
 	bool ctrl;
 
-	vmx->exception_bitmap = ALWAYS_INTERCEPTED | (keel_bp_exits(vcpu) ? BIT(X86_TRAP_BP) : 0);
+	vmx->exception_bitmap = ALWAYS_INTERCEPTED | (keel_bp_exits(vcpu) ? BIT(X86_TRAP_BP) : 0) |
+				(keel_shadowing ? BIT(X86_TRAP_PF) : 0);
 	vmx_ctl(vmx, VMX_CPU, VMX_CPU_HLT, !(vcpu->vm->disabled_exits & KVM_X86_DISABLE_EXITS_HLT));
 	vmx_ctl(vmx, VMX_CPU, VMX_CPU_MWAIT | VMX_CPU_MONITOR,
 		!(vcpu->vm->disabled_exits & KVM_X86_DISABLE_EXITS_MWAIT));
@@ -187,7 +205,7 @@ void vmx_update_intercepts(struct keel_vcpu *vcpu)
 	vmx_msr_direct(vmx, MSR_IA32_PRED_CMD, true,
 		       vcpu->spec.pred_direct && keel_guest_has(vcpu, KEEL_F_IBPB));
 	/* A guest may not set a bit that its CPUID does not have, so it does not own that. */
-	vmx->cr4_guest_owned = owned & vcpu->cpuid.cr4_valid;
+	vmx->cr4_guest_owned = owned & vcpu->cpuid.cr4_valid & ~(keel_shadowing ? paging : 0);
 	keel_st_mod(vcpu, KEEL_ST_CR);
 	vmx->stale |= VMX_STALE_CTL;
 }
@@ -286,13 +304,15 @@ void vmx_write_stale(struct vmx_vcpu *vmx)
 	vmx->stale = 0;
 	if (stale & VMX_STALE_CTL)
 		write_controls(vmx);
-	if (stale & VMX_STALE_EPTP)
+	if ((stale & VMX_STALE_ROOT) && keel_shadowing)
+		vmx_shadow_write_root(vmx);
+	else if (stale & VMX_STALE_ROOT)
 		vmx_write(VMCS_EPTP, eptp(vmx));
 	if (stale & VMX_STALE_INTR_STATE)
 		vmx_write(VMCS_GUEST_INTR_STATE, vmx->intr_state);
-	if (vmx->flush) {
-		if (vmx_invept(eptp(vmx)))
-			vmx_insn_failed("INVEPT", 0);
-		vmx->flush = false;
-	}
+	if (vmx->flush && keel_shadowing)
+		vmx_shadow_flush(vmx, vmx->flush);
+	else if (vmx->flush && vmx_invept(eptp(vmx)))
+		vmx_insn_failed("INVEPT", 0);
+	vmx->flush = 0;
 }

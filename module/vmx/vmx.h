@@ -79,7 +79,7 @@ struct vmx_exit {
 /* struct vmx_vcpu.stale: fields to be written before the next entry */
 #define VMX_STALE_STATIC	BIT(0)	/* everything that never changes */
 #define VMX_STALE_CTL		BIT(1)	/* the five control words, exception bitmap, TSC offset */
-#define VMX_STALE_EPTP		BIT(2)
+#define VMX_STALE_ROOT		BIT(2)	/* EPT pointer; shadow paging: CR3 and VPID */
 #define VMX_STALE_INTR_STATE	BIT(3)
 #define VMX_STALE_ALL		0xf
 
@@ -95,7 +95,8 @@ struct vmx_vcpu {
 	u32 stale;		/* VMX_STALE_* */
 	int cpu;		/* whose host state the VMCS holds and whose tags are ours, -1: none */
 	u16 vpid;
-	bool flush;		/* drop this vCPU's translations before the next entry */
+	unsigned long flush;	/* drop these tags' translations before the next entry; nested: if any, all */
+	u16 root_vpid[KEEL_MMU_ROOTS];	/* shadow paging: a tag for each root; @vpid is the first */
 	u32 ctl[VMX_NR_CTL];
 	u32 written[VMX_NR_CTL];	/* what the VMCS has */
 	u32 exception_bitmap;
@@ -146,6 +147,12 @@ DECLARE_PER_CPU(struct vmx_cpu, vmx_cpu);	/* init.c */
 /* caps.c */
 int vmx_caps_probe(void);
 void vmx_feature_mask(struct kvm_cpuid_entry2 *entry);
+
+/* shadow.c */
+void vmx_shadow_crs_set(struct vmx_vcpu *vmx, const struct keel_state *st);
+void vmx_shadow_write_root(struct vmx_vcpu *vmx);
+void vmx_shadow_flush(struct vmx_vcpu *vmx, unsigned long tags);
+bool vmx_shadow_runnable(const struct keel_vcpu *vcpu);
 
 /* vmcs.c */
 int vmx_vmcs_module_init(void);

@@ -101,7 +101,7 @@ static void host_state_write(struct vmx_vcpu *vmx, struct vmx_cpu *vc)
 
 	if (moved) {
 		vmx->cpu = cpu;
-		vmx->flush = true;
+		vmx->flush = ~0UL;
 		vmx_write(VMCS_HOST_TR_BASE, (unsigned long)&get_cpu_entry_area(cpu)->tss.x86_tss);
 		vmx_write(VMCS_HOST_GDTR_BASE, vc->gdt.address);
 		vmx_write(VMCS_HOST_IDTR_BASE, vc->idt.address);
@@ -165,14 +165,18 @@ void vmx_load_msrs(struct keel_vcpu *vcpu)
  * vmx_window_open() - begin VMX operation with this vCPU's VMCS
  * @vcpu: the vCPU; interrupts off
  *
- * Return: 0; -EBUSY VMXON was refused (someone changed the CPU's set-up); -EIO the VMCS was
+ * Return: 0; -EBUSY VMXON was refused (someone changed the CPU's set-up); -EIO the VMCS was; -EOPNOTSUPP the guest's
+ * state is none for an entry
  */
 int vmx_window_open(struct keel_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 	struct vmx_cpu *vc = this_cpu_ptr(&vmx_cpu);
-	int err = operation_begin(vc);
+	int err;
 
+	if (keel_shadowing && !vmx_shadow_runnable(vcpu))
+		return -EOPNOTSUPP;
+	err = operation_begin(vc);
 	if (err)
 		return err;
 	vc->failed = false;

@@ -89,4 +89,39 @@ struct keel_execution {
  */
 #define KEEL_GET_EXECUTION	_IOWR(KEELIO, 0x02, struct keel_execution)
 
+/*
+ * For guests: Keel's own CPUID leaves, there only when one of the features is. EAX of the first is the highest of
+ * them; EBX, ECX and EDX are "Keel" each. EAX of the second has KEEL_FEATURE_*.
+ */
+#define KEEL_CPUID_BASE		0x40000100
+#define KEEL_CPUID_FEATURES	0x40000101
+
+#define KEEL_FEATURE_PT_UPDATE	(1U << 0)	/* KEEL_HC_PT_UPDATE and KEEL_HC_SET_CR3 */
+
+/**
+ * struct keel_pt_update - one update of a page table
+ * @gpa: guest physical address of the entry, aligned to its size: 8, or 4 with 32-bit paging
+ * @value: its new value
+ */
+struct keel_pt_update {
+	__u64 gpa;
+	__u64 value;
+};
+
+#define KEEL_PT_UPDATE_MAX	512	/* in one call */
+
+/*
+ * Hypercalls of the guest's kernel, as KVM's (number in RAX, arguments in RBX and RCX, result in RAX), for a guest whose
+ * page tables are shadowed: each of its own writes to them costs an exit, and these do a list in one.
+ *
+ * KEEL_HC_PT_UPDATE: make the updates at guest physical address RBX, RCX of them, in order, and flush this vCPU's TLB.
+ * The result is how many were made; if that is less than RCX, the next one was refused: its entry or the page that it
+ * leads to is not the VM's, or it would make a page that is in use as a page table writable. A leaf of 1 GiB is refused.
+ * -KVM_EINVAL: no paging, or a bad list or count; -KVM_EFAULT: the list is not in memory. None was made then.
+ *
+ * KEEL_HC_SET_CR3: as MOV to CR3 of RBX. 0, or -KVM_EINVAL: reserved bits, or the table is not in the VM's memory.
+ */
+#define KEEL_HC_PT_UPDATE	0x4b650001
+#define KEEL_HC_SET_CR3		0x4b650002
+
 #endif /* _UAPI_LINUX_KEEL_H */
