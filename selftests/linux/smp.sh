@@ -85,6 +85,16 @@ result $passed "halt ends keel run with 0 and a message"
 
 # --- offline and online
 
+# With all vCPUs on one CPU, each waiting for the others with interrupts off, this takes too long in Bochs.
+if [ "$(nproc)" -lt 2 ]; then
+	for what in "an offline vCPU costs nothing" "a CPU goes offline and comes back" \
+		"again and again, each of them" "reboot ends keel run with 0 and a message" \
+		"no stale translation while vCPUs move between CPUs"; do
+		skip "$what" "one CPU"
+	done
+	finish
+fi
+
 # in_background SCRIPT [OPTIONS...]: as guest, but leaves pid, and returns when the guest says 'go'.
 # What is written to descriptor 7 is the guest's input.
 in_background() {
@@ -170,10 +180,6 @@ result $passed "reboot ends keel run with 0 and a message"
 
 # --- moved about
 
-if [ "$(nproc)" -lt 2 ]; then
-	skip "no stale translation while vCPUs move between CPUs" "one CPU"
-	finish
-fi
 in_background 'echo go; shootdown 4 300 | sed "s/^/load: /"; poweroff -f; sleep 60' -c 4
 moves=0
 while kill -0 $timeout 2>/dev/null && [ $moves -lt 2000 ]; do
