@@ -16,14 +16,14 @@ guest_modules=$dir/modules.cpio
 plan 17
 name=control$$
 
-# until_true COMMAND...: at most two minutes
+# until_true COMMAND...: at most four minutes, which a guest may need to boot where much else goes on
 until_true() {
 	tries=0
-	until "$@" || [ $tries -ge 120 ]; do
+	until "$@" || [ $tries -ge 240 ]; do
 		sleep 1
 		tries=$((tries + 1))
 	done
-	[ $tries -lt 120 ]
+	[ $tries -lt 240 ]
 }
 
 said_more_than() {	# LINES
