@@ -40,6 +40,24 @@ static void offset_set(struct keel_vcpu *vcpu, u64 offset)
 }
 
 /**
+ * keel_set_tsc_offset() - the client sets the offset itself; later writes of the TSC may match it
+ * @vcpu: the vCPU, locked
+ * @offset: guest TSC less host TSC, cycles
+ */
+void keel_set_tsc_offset(struct keel_vcpu *vcpu, u64 offset)
+{
+	struct keel_vm *vm = vcpu->vm;
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&vm->tsc_lock, flags);
+	vm->last_tsc_nsec = ktime_get_boottime_ns();
+	vm->last_tsc_write = rdtsc_ordered() + offset;
+	vm->last_tsc_offset = offset;
+	raw_spin_unlock_irqrestore(&vm->tsc_lock, flags);
+	offset_set(vcpu, offset);
+}
+
+/**
  * keel_adjust_guest_tsc() - the guest moves its TSC, by writing it or TSC_ADJUST
  * @vcpu: the vCPU, locked
  * @delta: cycles, two's complement

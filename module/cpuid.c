@@ -310,6 +310,35 @@ static void bit_assign(u32 *reg, u32 bit, bool on)
 	*reg = on ? *reg | bit : *reg & ~bit;
 }
 
+/* Without the quirk, MISC_ENABLE says whether there are MONITOR and MWAIT (SDM 4, table 2-2). */
+static bool misc_enable_decides(const struct keel_vcpu *vcpu)
+{
+	return !keel_quirk(vcpu, KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT);
+}
+
+/**
+ * keel_cpuid_faults() - has the guest reserved CPUID for its kernel (CPUID faulting)?
+ * @vcpu: the vCPU, locked
+ */
+bool keel_cpuid_faults(struct keel_vcpu *vcpu)
+{
+	return (vcpu->misc_features & MSR_MISC_FEATURES_ENABLES_CPUID_FAULT) && keel_st(vcpu, KEEL_ST_SEG)->cpl;
+}
+
+/**
+ * keel_mwait_undefined() - are MONITOR and MWAIT #UD?
+ * @vcpu: the vCPU, locked
+ *
+ * Return: false unless the client has switched off that they never are
+ */
+bool keel_mwait_undefined(const struct keel_vcpu *vcpu)
+{
+	if (keel_quirk(vcpu, KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS))
+		return false;
+	return misc_enable_decides(vcpu) ? !(vcpu->misc_enable & MSR_IA32_MISC_ENABLE_MWAIT) :
+		!keel_guest_has(vcpu, KEEL_F_MWAIT);
+}
+
 /* Puts into a copy of an entry what follows the guest's state. Callable with interrupts off. */
 static void entry_patch(struct keel_vcpu *vcpu, struct kvm_cpuid_entry2 *e)
 {
@@ -322,6 +351,8 @@ static void entry_patch(struct keel_vcpu *vcpu, struct kvm_cpuid_entry2 *e)
 		if (host_cr4_bits & X86_CR4_OSXSAVE)
 			bit_assign(&e->ecx, BIT(27),
 				   keel_st(vcpu, KEEL_ST_CR)->cr4 & X86_CR4_OSXSAVE);
+		if (misc_enable_decides(vcpu))
+			bit_assign(&e->ecx, BIT(3), vcpu->misc_enable & MSR_IA32_MISC_ENABLE_MWAIT);
 		bit_assign(&e->edx, BIT(9), keel_lapic_get_base(vcpu) & MSR_IA32_APICBASE_ENABLE);
 		break;
 	case 7:
@@ -551,6 +582,7 @@ static const struct {
 	{ KEEL_F_X2APIC,	1,		KEEL_CPUID_ECX, BIT(21) },
 	{ KEEL_F_TSC_DEADLINE,	1,		KEEL_CPUID_ECX, BIT(24) },
 	{ KEEL_F_XSAVE,		1,		KEEL_CPUID_ECX, BIT(26), true },
+	{ KEEL_F_MWAIT,		1,		KEEL_CPUID_ECX, BIT(3) },
 	{ KEEL_F_PCID,		1,		KEEL_CPUID_ECX, BIT(17), true },
 	{ KEEL_F_MCE,		1,		KEEL_CPUID_EDX, BIT(7) },
 	{ KEEL_F_MTRR,		1,		KEEL_CPUID_EDX, BIT(12) },

@@ -11,6 +11,9 @@
 
 #include "ops.h"
 
+#define OPCODE_WRMSR	0x30	/* behind 0F */
+#define OPCODE_RDMSR	0x32
+
 #define MAX_RECORDS	16	/* device fragments of 8 bytes in one instruction (MOVS of 32 bytes twice: 8) */
 
 struct record {
@@ -29,6 +32,7 @@ struct keel_emul {
 	u8 pio_buf[KEEL_EMU_PIO_MAX];	/* ... which were read */
 	u8 pio_size;
 	bool pio_in;
+	bool msr_done;		/* the client has decided about the MSR */
 	bool halted;		/* the instruction was HLT */
 	bool tpr_dropped;	/* CR8 was lowered, and the client has the APIC */
 	int (*again)(struct keel_vcpu *vcpu);	/* what an access for the client has interrupted */
@@ -433,19 +437,52 @@ static u64 op_get_watch(struct keel_emu *emu, unsigned int nr)
 	return nr == 7 ? vcpu->debug_dr7 : vcpu->debug_dr[nr];
 }
 
+/* RDMSR and WRMSR: what is refused may be the client's to decide, who is asked once. */
+static int guest_msr(struct keel_emu *emu, u32 msr, u64 *val, bool write)
+{
+	struct keel_vcpu *vcpu = to_vcpu(emu);
+	struct keel_emul *e = to_emul(emu);
+	int err;
+
+	if (e->msr_done) {
+		e->msr_done = false;
+		if (!write)
+			*val = READ_ONCE(vcpu->run->msr.data);
+		return gp_if(emu, READ_ONCE(vcpu->run->msr.error) ? -EINVAL : 0);
+	}
+	err = keel_guest_msr(vcpu, msr, val, write);
+	if (!err || !keel_msr_to_client(vcpu, msr, *val, write, err))
+		return gp_if(emu, err);
+	e->msr_done = true;
+	vcpu->complete = keel_emulate_again;
+	return KEEL_EMU_IO;
+}
+
+static bool is_insn(const struct keel_emu *emu, u8 opcode)
+{
+	return emu->insn.map == KEEL_MAP_0F && emu->insn.opcode == opcode;
+}
+
 static int op_get_msr(struct keel_emu *emu, u32 msr, u64 *val)
 {
+	if (is_insn(emu, OPCODE_RDMSR))
+		return guest_msr(emu, msr, val, false);
 	return gp_if(emu, keel_msr_get(to_vcpu(emu), msr, val, false));
 }
 
 static int op_set_msr(struct keel_emu *emu, u32 msr, u64 val)
 {
+	if (is_insn(emu, OPCODE_WRMSR))
+		return guest_msr(emu, msr, &val, true);
 	return gp_if(emu, keel_msr_set(to_vcpu(emu), msr, val, false));
 }
 
-static void op_cpuid(struct keel_emu *emu, u32 regs[4])
+static int op_cpuid(struct keel_emu *emu, u32 regs[4])
 {
+	if (keel_cpuid_faults(to_vcpu(emu)))
+		return gp_if(emu, -EINVAL);
 	keel_cpuid_query(to_vcpu(emu), &regs[0], &regs[1], &regs[2], &regs[3]);
+	return KEEL_EMU_OK;
 }
 
 /* Vector registers: 16 or 32 bytes of XMM and YMM, 8 of MMX. The emulator has checked that they may be used. */
@@ -485,9 +522,10 @@ static int op_system(struct keel_emu *emu, enum keel_emu_system what, u64 arg, u
 	case KEEL_SYS_INVD:
 	case KEEL_SYS_WBINVD:
 	case KEEL_SYS_PAUSE:
+		return KEEL_EMU_OK;
 	case KEEL_SYS_MONITOR:
 	case KEEL_SYS_MWAIT:
-		return KEEL_EMU_OK;
+		return keel_mwait_undefined(vcpu) ? keel_emu_fault(emu, X86_TRAP_UD, false, 0) : KEEL_EMU_OK;
 	case KEEL_SYS_INVLPG:
 		if (keel_shadowing)
 			keel_shadow_invlpg(vcpu, arg);
@@ -624,6 +662,7 @@ static void drop_records(struct keel_emul *e)
 {
 	e->nr_records = 0;
 	e->pio_done = false;
+	e->msr_done = false;
 }
 
 static void inject_fault(struct keel_vcpu *vcpu)

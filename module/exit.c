@@ -92,8 +92,14 @@ int keel_exit_skip(struct keel_vcpu *vcpu)
 	return err ? no_length(vcpu, err) : KEEL_RESUME;
 }
 
+static int gp(struct keel_vcpu *vcpu)
+{
+	keel_inject_exception_err(vcpu, X86_TRAP_GP, 0);
+	return KEEL_RESUME;
+}
+
 /**
- * keel_exit_cpuid() - CPUID: answered from the client's table, stepped over
+ * keel_exit_cpuid() - CPUID: answered from the client's table, stepped over; #GP with CPUID faulting
  * @vcpu: the vCPU, locked
  *
  * Return: as keel_exit_skip()
@@ -102,8 +108,11 @@ int keel_exit_cpuid(struct keel_vcpu *vcpu)
 {
 	struct keel_state *st = &vcpu->st;
 	u32 eax, ebx, ecx, edx;
-	int err = keel_skip_insn(vcpu);
+	int err;
 
+	if (unlikely(keel_cpuid_faults(vcpu)))
+		return gp(vcpu);
+	err = keel_skip_insn(vcpu);
 	if (err)
 		return no_length(vcpu, err);
 	eax = st->gpr[KEEL_RAX];
@@ -147,11 +156,42 @@ int keel_exit_hlt(struct keel_vcpu *vcpu)
 	return keel_halted(vcpu);
 }
 
-/* An access that no row of the MSR table takes: to the client if it asked for it, else #GP. */
-static int msr_refused(struct keel_vcpu *vcpu)
+/* The client has decided about an MSR. */
+static int complete_msr(struct keel_vcpu *vcpu)
 {
-	keel_inject_exception_err(vcpu, X86_TRAP_GP, 0);
+	const struct kvm_run *run = vcpu->run;
+	u64 val = READ_ONCE(run->msr.data);
+
+	if (READ_ONCE(run->msr.error))
+		return gp(vcpu);
+	if (vcpu->pio.in) {
+		vcpu->st.gpr[KEEL_RAX] = (u32)val;
+		vcpu->st.gpr[KEEL_RDX] = val >> 32;
+	}
+	step_over(vcpu, vcpu->pio.insn_len);
 	return KEEL_RESUME;
+}
+
+/**
+ * keel_exit_mwait() - MONITOR or MWAIT: nothing to wait for, stepped over; #UD if the client will have it so
+ * @vcpu: the vCPU, locked
+ *
+ * Return: as keel_exit_skip()
+ */
+int keel_exit_mwait(struct keel_vcpu *vcpu)
+{
+	return keel_mwait_undefined(vcpu) ? keel_exit_undefined(vcpu) : keel_exit_skip(vcpu);
+}
+
+/* An access that the filter or the MSR table refuses: to the client if it asked for it, else #GP. */
+static int msr_refused(struct keel_vcpu *vcpu, u64 val, bool write, int err, int len)
+{
+	if (!keel_msr_to_client(vcpu, vcpu->st.gpr[KEEL_RCX], val, write, err))
+		return gp(vcpu);
+	vcpu->pio.in = !write;
+	vcpu->pio.insn_len = len;
+	vcpu->complete = complete_msr;
+	return KEEL_TO_USER;
 }
 
 /**
@@ -165,11 +205,13 @@ int keel_exit_rdmsr(struct keel_vcpu *vcpu)
 	struct keel_state *st = &vcpu->st;
 	int len = insn_length(vcpu);
 	u64 val;
+	int err;
 
 	if (len <= 0)
 		return no_length(vcpu, len);
-	if (keel_msr_get(vcpu, st->gpr[KEEL_RCX], &val, false))
-		return msr_refused(vcpu);
+	err = keel_guest_msr(vcpu, st->gpr[KEEL_RCX], &val, false);
+	if (err)
+		return msr_refused(vcpu, 0, false, err, len);
 	st->gpr[KEEL_RAX] = (u32)val;
 	st->gpr[KEEL_RDX] = val >> 32;
 	step_over(vcpu, len);
@@ -185,12 +227,15 @@ int keel_exit_rdmsr(struct keel_vcpu *vcpu)
 int keel_exit_wrmsr(struct keel_vcpu *vcpu)
 {
 	struct keel_state *st = &vcpu->st;
+	u64 val = (u32)st->gpr[KEEL_RAX] | st->gpr[KEEL_RDX] << 32;
 	int len = insn_length(vcpu);
+	int err;
 
 	if (len <= 0)
 		return no_length(vcpu, len);
-	if (keel_msr_set(vcpu, st->gpr[KEEL_RCX], (u32)st->gpr[KEEL_RAX] | st->gpr[KEEL_RDX] << 32, false))
-		return msr_refused(vcpu);
+	err = keel_guest_msr(vcpu, st->gpr[KEEL_RCX], &val, true);
+	if (err)
+		return msr_refused(vcpu, val, true, err, len);
 	step_over(vcpu, len);
 	return KEEL_RESUME;
 }
@@ -227,7 +272,7 @@ int keel_exit_xsetbv(struct keel_vcpu *vcpu)
 		return no_length(vcpu, len);
 	if (st->cpl || (u32)st->gpr[KEEL_RCX] ||
 	    keel_set_xcr0(vcpu, (u32)st->gpr[KEEL_RAX] | st->gpr[KEEL_RDX] << 32))
-		return msr_refused(vcpu);
+		return gp(vcpu);
 	step_over(vcpu, len);
 	return KEEL_RESUME;
 }
@@ -297,7 +342,8 @@ int keel_exit_ud(struct keel_vcpu *vcpu)
 	u64 linear = linear_rip(vcpu);
 	gpa_t gpa;
 
-	if (keel_gva_fetch(vcpu, linear, bytes, 3, &fault, false) == 3 && memcmp(bytes, native, 3) &&
+	if (keel_quirk(vcpu, KVM_X86_QUIRK_FIX_HYPERCALL_INSN) &&
+	    keel_gva_fetch(vcpu, linear, bytes, 3, &fault, false) == 3 && memcmp(bytes, native, 3) &&
 	    (!memcmp(bytes, vmcall, 3) || !memcmp(bytes, vmmcall, 3)) && (linear & ~PAGE_MASK) <= PAGE_SIZE - 3 &&
 	    !keel_gva_to_gpa(vcpu, linear, KEEL_ACC_EXEC, &gpa, &fault, false) &&
 	    !keel_guest_write(vcpu, gpa, native, 3))
@@ -370,8 +416,7 @@ int keel_exit_exception(struct keel_vcpu *vcpu, u8 vector, u32 error)
  */
 int keel_exit_rdpmc(struct keel_vcpu *vcpu)
 {
-	keel_inject_exception_err(vcpu, X86_TRAP_GP, 0);
-	return KEEL_RESUME;
+	return gp(vcpu);
 }
 
 /**
@@ -466,8 +511,8 @@ int keel_exit_io(struct keel_vcpu *vcpu, u16 port, u8 size, bool in, bool string
 	run->io.port = port;
 	run->io.count = 1;
 	run->io.data_offset = KVM_PIO_PAGE_OFFSET * PAGE_SIZE;
-	/* Firmware that resets by port 0x7e expects RIP behind the OUT already: KVM_X86_QUIRK_OUT_7E_INC_RIP */
-	if (!in && port == 0x7e)
+	/* Firmware that resets by port 0x7e expects RIP behind the OUT already. */
+	if (!in && port == 0x7e && keel_quirk(vcpu, KVM_X86_QUIRK_OUT_7E_INC_RIP))
 		step_over(vcpu, len);
 	else
 		vcpu->complete = complete_pio;

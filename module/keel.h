@@ -185,6 +185,7 @@ struct keel_cpuid {
 #define KEEL_F_MCE		BIT_ULL(15)
 #define KEEL_F_ARCH_CAP		BIT_ULL(16)	/* ARCH_CAPABILITIES */
 #define KEEL_F_FLUSH_L1D	BIT_ULL(17)	/* FLUSH_CMD */
+#define KEEL_F_MWAIT		BIT_ULL(18)	/* MONITOR and MWAIT; see keel_mwait_undefined() */
 
 enum keel_mode { KEEL_OUTSIDE, KEEL_IN_GUEST, KEEL_LEAVING };
 
@@ -203,6 +204,7 @@ enum keel_req {
 	KEEL_REQ_INIT_SIPI,	/* keel_lapic_accept_events(), which clears it, has work */
 	KEEL_REQ_STEAL,		/* write the guest's steal time */
 	KEEL_REQ_RING_FULL,	/* the client is to empty the dirty ring */
+	KEEL_REQ_INTERCEPTS,	/* the client's MSR filter or quirks changed */
 };
 
 /* An IN or OUT that the client completes; strings are emul.c's. */
@@ -303,6 +305,7 @@ struct keel_vcpu {
 	bool clock_stopped;		/* tell the guest with the next update that the client had stopped it */
 	u64 tsc_adjust;
 	u32 tsc_khz;			/* as the client set it, 0: the host's */
+	u64 platform_info, misc_features;
 	u64 misc_enable, mcg_cap, mcg_status, mcg_ctl, smbase;
 	u64 mce_banks[32 * 4], mce_ctl2[32];
 	u64 mtrr[32];			/* fixed, variable and default type: msr_mce.c knows the order */
@@ -377,6 +380,12 @@ struct keel_vm {
 	s64 halt_poll_ns;		/* KVM_CAP_HALT_POLL; -1: the module's parameter */
 	int last_boosted;		/* index of the vCPU that was last yielded to */
 	bool exit_on_emulation_error;
+	u64 quirks_off;			/* KVM_CAP_DISABLE_QUIRKS2 */
+	u32 nr_mmu_pages;		/* KVM_SET_NR_MMU_PAGES */
+	u32 max_vcpu_id;		/* KVM_CAP_MAX_VCPU_ID, as a number of ids; 0: not set, and no vCPU yet */
+	bool no_platform_info;		/* KVM_CAP_MSR_PLATFORM_INFO was switched off */
+	u32 user_space_msr;		/* KVM_MSR_EXIT_REASON_* that exit */
+	struct keel_msr_filter __rcu *msr_filter;	/* srcu; written under lock; NULL: all are allowed */
 	u8 execution;			/* KEEL_EXECUTION_*; constant once there is a vCPU */
 	bool exception_payload;		/* KVM_CAP_EXCEPTION_PAYLOAD is enabled */
 	bool triple_fault_event;	/* KVM_CAP_X86_TRIPLE_FAULT_EVENT is enabled */
@@ -406,6 +415,16 @@ struct keel_vcpu *keel_vcpu_by_id(struct keel_vm *vm, u32 id);
 
 #define keel_for_each_vcpu(i, vcpu, vm) \
 	for ((i) = 0; (i) < smp_load_acquire(&(vm)->nr_vcpus) && ((vcpu) = (vm)->vcpus[i], true); (i)++)
+
+/* What KVM does by default although no CPU does it; KVM_CAP_DISABLE_QUIRKS2 switches it off. */
+#define KEEL_QUIRKS \
+	(KVM_X86_QUIRK_LINT0_REENABLED | KVM_X86_QUIRK_OUT_7E_INC_RIP | KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT | \
+	 KVM_X86_QUIRK_FIX_HYPERCALL_INSN | KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS)
+
+static inline bool keel_quirk(const struct keel_vcpu *vcpu, u64 quirk)
+{
+	return !(READ_ONCE(vcpu->vm->quirks_off) & quirk);
+}
 
 /* vcpu.c */
 int keel_vcpu_create_fd(struct keel_vm *vm, u32 id);
@@ -452,6 +471,7 @@ static inline void keel_paging_changed(struct keel_vcpu *vcpu)
 /* exit.c: what the vendors call once they have decoded an exit */
 int keel_exit_cpuid(struct keel_vcpu *vcpu);
 int keel_exit_hlt(struct keel_vcpu *vcpu);
+int keel_exit_mwait(struct keel_vcpu *vcpu);
 int keel_halted(struct keel_vcpu *vcpu);
 int keel_hypercall(struct keel_vcpu *vcpu, const u64 *gpr, u64 *result);
 int keel_exit_rdmsr(struct keel_vcpu *vcpu);
@@ -557,6 +577,7 @@ int keel_fpu_set_fx(struct keel_vcpu *vcpu, const void *fx);
 int keel_fpu_mmx(struct keel_vcpu *vcpu, unsigned int reg, u8 val[8], bool write);
 
 /* regs.c: the state ioctls; the caller holds vcpu->mutex */
+long keel_vcpu_state(struct keel_vcpu *vcpu, unsigned int cmd, void *buf);
 long keel_vcpu_state_ioctl(struct keel_vcpu *vcpu, unsigned int cmd, void __user *arg);
 
 /* cpuid.c */
@@ -567,6 +588,8 @@ int keel_cpuid_set1(struct keel_vcpu *vcpu, struct kvm_cpuid __user *ucpuid);
 int keel_cpuid_get(struct keel_vcpu *vcpu, struct kvm_cpuid2 __user *ucpuid);
 void keel_cpuid_query(struct keel_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx);
 void keel_cpuid_refresh(struct keel_vcpu *vcpu);
+bool keel_cpuid_faults(struct keel_vcpu *vcpu);
+bool keel_mwait_undefined(const struct keel_vcpu *vcpu);
 u64 keel_host_efer_bits(void);
 const struct kvm_cpuid_entry2 *keel_cpuid_find(struct keel_vcpu *vcpu, u32 function, u32 index);
 
@@ -600,18 +623,39 @@ void keel_msr_reset(struct keel_vcpu *vcpu, bool init);
 long keel_vcpu_msrs_ioctl(struct keel_vcpu *vcpu, unsigned int cmd, struct kvm_msrs __user *umsrs);
 long keel_system_msrs_ioctl(struct kvm_msrs __user *umsrs);
 
+/* msrfilter.c */
+long keel_msr_filter_ioctl(struct keel_vm *vm, const void __user *ufilter);
+void keel_msr_filter_destroy(struct keel_vm *vm);
+bool keel_msr_allowed(struct keel_vm *vm, u32 msr, bool write);
+int keel_guest_msr(struct keel_vcpu *vcpu, u32 msr, u64 *val, bool write);
+bool keel_msr_to_client(struct keel_vcpu *vcpu, u32 msr, u64 val, bool write, int err);
+int keel_set_user_space_msr(struct keel_vm *vm, u64 reasons);
+
 /* msr_mce.c */
 int keel_setup_mce(struct keel_vcpu *vcpu, u64 cap);
 int keel_set_mce(struct keel_vcpu *vcpu, const struct kvm_x86_mce *mce);
 
+/* syncregs.c */
+int keel_sync_regs_in(struct keel_vcpu *vcpu);
+void keel_sync_regs_out(struct keel_vcpu *vcpu);
+
+/* statsfd.c */
+int keel_stats_fd(struct keel_vm *vm, struct keel_vcpu *vcpu);
+
+/* attr.c */
+long keel_system_attr_ioctl(unsigned int cmd, const struct kvm_device_attr __user *uattr);
+long keel_vcpu_attr_ioctl(struct keel_vcpu *vcpu, unsigned int cmd, const struct kvm_device_attr __user *uattr);
+
 /* clock.c */
 u64 keel_guest_tsc(const struct keel_vcpu *vcpu);
 void keel_set_guest_tsc(struct keel_vcpu *vcpu, u64 tsc);
+void keel_set_tsc_offset(struct keel_vcpu *vcpu, u64 offset);
 void keel_adjust_guest_tsc(struct keel_vcpu *vcpu, u64 delta);
 int keel_set_tsc_khz(struct keel_vcpu *vcpu, u32 khz);
 u32 keel_get_tsc_khz(const struct keel_vcpu *vcpu);
 
 /* kvmclock.c */
+#define KEEL_CLOCK_FLAGS	(KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC)
 u64 keel_clock_ns(struct keel_vm *vm);
 void keel_clock_set_ns(struct keel_vm *vm, u64 ns);
 void keel_clock_update(struct keel_vcpu *vcpu);

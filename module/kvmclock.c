@@ -320,16 +320,27 @@ void keel_clock_write_wall(struct keel_vcpu *vcpu)
 long keel_clock_ioctl(struct keel_vm *vm, unsigned int cmd, void __user *uarg)
 {
 	struct kvm_clock_data data = { };
+	unsigned long flags;
+	u64 now;
 
 	if (cmd == KVM_GET_CLOCK) {
+		/* one moment, as near as it gets */
+		local_irq_save(flags);
 		data.clock = keel_clock_ns(vm);
-		data.flags = clock_stable(vm) ? KVM_CLOCK_TSC_STABLE : 0;
+		data.host_tsc = rdtsc_ordered();
+		data.realtime = ktime_get_real_ns();
+		local_irq_restore(flags);
+		data.flags = KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC | (clock_stable(vm) ? KVM_CLOCK_TSC_STABLE : 0);
 		return copy_to_user(uarg, &data, sizeof(data)) ? -EFAULT : 0;
 	}
 	if (copy_from_user(&data, uarg, sizeof(data)))
 		return -EFAULT;
-	if (data.flags & ~KVM_CLOCK_TSC_STABLE)
+	if (data.flags & ~KEEL_CLOCK_FLAGS)
 		return -EINVAL;
+	/* The guest's time went on while it was on its way here. */
+	now = ktime_get_real_ns();
+	if ((data.flags & KVM_CLOCK_REALTIME) && now > data.realtime)
+		data.clock += now - data.realtime;
 	keel_clock_set_ns(vm, data.clock);
 	return 0;
 }

@@ -200,9 +200,22 @@ int keel_check_extension(struct keel_vm *vm, long cap)
 	case KVM_CAP_ENABLE_CAP:
 	case KVM_CAP_ENFORCE_PV_FEATURE_CPUID:
 	case KVM_CAP_HALT_POLL:
+	case KVM_CAP_X86_USER_SPACE_MSR:
+	case KVM_CAP_X86_MSR_FILTER:
+	case KVM_CAP_MSR_PLATFORM_INFO:
+	case KVM_CAP_EXCEPTION_PAYLOAD:
+	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
+	case KVM_CAP_DISABLE_QUIRKS:
+	case KVM_CAP_VCPU_ATTRIBUTES:
+	case KVM_CAP_SYS_ATTRIBUTES:
+	case KVM_CAP_BINARY_STATS_FD:
 		return 1;
+	case KVM_CAP_SYNC_REGS:
+		return KVM_SYNC_X86_VALID_FIELDS;
+	case KVM_CAP_DISABLE_QUIRKS2:
+		return KEEL_QUIRKS;
 	case KVM_CAP_ADJUST_CLOCK:
-		return KVM_CLOCK_TSC_STABLE;
+		return KEEL_CLOCK_FLAGS;
 	case KVM_CAP_STEAL_TIME:
 		return keel_pv_has_steal_time();
 	case KVM_CAP_X86_DISABLE_EXITS:
@@ -275,6 +288,9 @@ static long device_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return keel_system_msrs_ioctl(uarg);
 	case KVM_X86_GET_MCE_CAP_SUPPORTED:
 		return keel_mce_cap_ioctl(uarg);
+	case KVM_GET_DEVICE_ATTR:
+	case KVM_HAS_DEVICE_ATTR:
+		return keel_system_attr_ioctl(cmd, uarg);
 	case KEEL_GET_INFO:
 		return get_info(uarg);
 	default:

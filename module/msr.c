@@ -313,6 +313,28 @@ static int set_misc_enable(struct keel_vcpu *vcpu, const struct msr_row *row, u3
 	return 0;
 }
 
+/* The client decides whether the guest sees it at all; it may not take away what the guest is using. */
+static int get_platform_info(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 *val, bool host)
+{
+	return !host && vcpu->vm->no_platform_info ? -EINVAL : get_field(vcpu, row, msr, val, host);
+}
+
+static int set_platform_info(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host)
+{
+	if (!(val & MSR_PLATFORM_INFO_CPUID_FAULT) && (vcpu->misc_features & MSR_MISC_FEATURES_ENABLES_CPUID_FAULT))
+		return -EINVAL;
+	return set_field_host(vcpu, row, msr, val, host);
+}
+
+/* CPUID faulting, if PLATFORM_INFO has it: CPUID is for CPL 0 alone (SDM 4, table 2-12). */
+static int set_misc_features(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host)
+{
+	if ((val & ~(u64)MSR_MISC_FEATURES_ENABLES_CPUID_FAULT) ||
+	    (val && !(vcpu->platform_info & MSR_PLATFORM_INFO_CPUID_FAULT)))
+		return -EINVAL;
+	return set_field(vcpu, row, msr, val, host);
+}
+
 /* HWCR: flush filter, IGNNE emulation and TLB cache bits are dropped (APM 2, 3.2.10). */
 static int set_hwcr(struct keel_vcpu *vcpu, const struct msr_row *row, u32 msr, u64 val, bool host)
 {
@@ -392,7 +414,8 @@ static const struct msr_row rows[] = {
 	/* P6 performance counters: nothing counts */
 	{ RANGE(MSR_P6_PERFCTR0, MSR_P6_PERFCTR1), CONST(0), .set = set_ignore },
 	{ ONE(MSR_FSB_FREQ_ID), CONST(3) },
-	{ ONE(MSR_PLATFORM_INFO), LISTED, CONST(0), .set = set_zero_host },
+	{ ONE(MSR_PLATFORM_INFO), LISTED, .get = get_platform_info, .set = set_platform_info,
+	  FIELD(platform_info) },
 	/* write-combining and fixed ranges, eight variable ones, no SMRR */
 	{ ONE(MSR_MTRRcap), CONST(0x508) },
 	{ ONE(MSR_IA32_ARCH_CAPABILITIES), LISTED, .need = KEEL_F_ARCH_CAP, .get = get_field,
@@ -400,7 +423,8 @@ static const struct msr_row rows[] = {
 	{ ONE(MSR_IA32_FLUSH_CMD), .need = KEEL_F_FLUSH_L1D, .set = set_flush_cmd },
 	/* L2 cache control: enabled, configured, 256 KiB */
 	{ ONE(MSR_IA32_BBL_CR_CTL3), CONST(0xbe702111), .set = set_ignore },
-	{ ONE(MSR_MISC_FEATURES_ENABLES), LISTED, CONST(0), .set = set_zero },
+	{ ONE(MSR_MISC_FEATURES_ENABLES), LISTED, .get = get_field, .set = set_misc_features,
+	  FIELD(misc_features) },
 	{ ONE(MSR_IA32_SYSENTER_CS), LISTED, .get = get_field, .set = set_field,
 	  STATE(MSR, sysenter_cs) },
 	{ ONE(MSR_IA32_SYSENTER_ESP), LISTED, .get = get_field, .set = set_sysenter,
@@ -595,6 +619,8 @@ void keel_msr_reset(struct keel_vcpu *vcpu, bool init)
 	st->tsc_aux = 0;
 	vcpu->tsc_adjust = 0;
 	vcpu->misc_enable = MISC_ENABLE_RESET;
+	vcpu->platform_info = MSR_PLATFORM_INFO_CPUID_FAULT;
+	vcpu->misc_features = 0;
 	vcpu->mcg_cap = KEEL_MCE_BANKS;
 	vcpu->mcg_status = 0;
 	vcpu->mcg_ctl = 0;

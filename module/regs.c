@@ -427,6 +427,24 @@ out:
 }
 
 /**
+ * keel_vcpu_state() - as the ioctl of that name, with its structure in kernel memory
+ * @vcpu: the vCPU, locked; vm->srcu is held
+ * @cmd: the ioctl, one of those with a structure
+ * @buf: the structure
+ *
+ * Return: what the ioctl returns; -ENOTTY: not one of these
+ */
+long keel_vcpu_state(struct keel_vcpu *vcpu, unsigned int cmd, void *buf)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(state_ioctls); i++)
+		if (state_ioctls[i].cmd == cmd)
+			return state_ioctls[i].fn(vcpu, buf);
+	return -ENOTTY;
+}
+
+/**
  * keel_vcpu_state_ioctl() - the vCPU ioctls that get and set state
  * @vcpu: the vCPU, locked; vm->srcu is held
  * @cmd: the ioctl

@@ -108,6 +108,8 @@ static int serve_requests(struct keel_vcpu *vcpu)
 		return -EIO;
 	if (keel_check_request(KEEL_REQ_MMU_RELOAD, vcpu) && keel_shadow_load(vcpu))
 		return -ENOMEM;
+	if (keel_check_request(KEEL_REQ_INTERCEPTS, vcpu))
+		keel_ops->vcpu_update(vcpu, KEEL_UPDATE_INTERCEPTS);
 	if (keel_check_request(KEEL_REQ_APIC_PAGE, vcpu))
 		keel_mmu_zap_gfns(vcpu->vm, KEEL_APIC_GFN, KEEL_APIC_GFN + 1);
 	if (keel_check_request(KEEL_REQ_CLOCK, vcpu))
@@ -416,8 +418,9 @@ static int run_checked(struct keel_vcpu *vcpu)
 
 	if (unlikely(vcpu->mp_state == KVM_MP_STATE_UNINITIALIZED))
 		return run_not_started(vcpu);
-	if (READ_ONCE(run->kvm_valid_regs) || READ_ONCE(run->kvm_dirty_regs))
-		return -EINVAL;		/* KVM_CAP_SYNC_REGS is not offered */
+	r = keel_sync_regs_in(vcpu);
+	if (r)
+		return r;
 	if (!vcpu->apic) {
 		u64 cr8 = READ_ONCE(run->cr8);
 
@@ -471,6 +474,7 @@ int keel_vcpu_run(struct keel_vcpu *vcpu)
 	vcpu->stats.user_exits += !r;
 
 	publish_state(vcpu);
+	keel_sync_regs_out(vcpu);
 	if (vcpu->sigset_active) {
 		sigprocmask(SIG_SETMASK, &saved, NULL);
 		sigemptyset(&current->real_blocked);

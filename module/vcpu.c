@@ -162,7 +162,7 @@ static int vcpu_publish(struct keel_vm *vm, struct keel_vcpu *vcpu)
 /**
  * keel_vcpu_create_fd() - KVM_CREATE_VCPU
  * @vm: the VM
- * @id: 0 to KEEL_MAX_VCPU_ID - 1; the initial APIC id
+ * @id: 0 to KEEL_MAX_VCPU_ID - 1, or less by KVM_CAP_MAX_VCPU_ID; the initial APIC id
  *
  * Return: a file descriptor; -EINVAL bad id or too many; -EEXIST id taken; -ENOMEM; -EMFILE
  */
@@ -174,7 +174,9 @@ int keel_vcpu_create_fd(struct keel_vm *vm, u32 id)
 	if (id >= KEEL_MAX_VCPU_ID)
 		return -EINVAL;
 	mutex_lock(&vm->lock);
-	if (vm->nr_created == KEEL_MAX_VCPUS) {
+	if (!vm->max_vcpu_id)
+		vm->max_vcpu_id = KEEL_MAX_VCPU_ID;
+	if (vm->nr_created == KEEL_MAX_VCPUS || id >= vm->max_vcpu_id) {
 		mutex_unlock(&vm->lock);
 		return -EINVAL;
 	}
@@ -234,6 +236,12 @@ static long locked_ioctl(struct keel_vcpu *vcpu, unsigned int cmd, unsigned long
 	case KVM_GET_MSRS:
 	case KVM_SET_MSRS:
 		return keel_vcpu_msrs_ioctl(vcpu, cmd, uarg);
+	case KVM_HAS_DEVICE_ATTR:
+	case KVM_GET_DEVICE_ATTR:
+	case KVM_SET_DEVICE_ATTR:
+		return keel_vcpu_attr_ioctl(vcpu, cmd, uarg);
+	case KVM_GET_STATS_FD:
+		return keel_stats_fd(vcpu->vm, vcpu);
 	case KEEL_GET_EXECUTION:
 		return keel_get_execution(vcpu, uarg);
 	default:

@@ -16,6 +16,8 @@
 
 #include "ops.h"
 
+#define MIN_MMU_PAGES	64	/* KVM's least */
+
 struct keel_vm *keel_vm_get(struct keel_vm *vm)
 {
 	refcount_inc(&vm->refs);
@@ -36,6 +38,7 @@ static void vm_destroy(struct keel_vm *vm)
 	free_page((unsigned long)vm->apic_page);
 	keel_memslots_destroy(vm);
 	keel_coalesced_destroy(vm);
+	keel_msr_filter_destroy(vm);
 	cleanup_srcu_struct(&vm->srcu);
 	mmdrop(vm->mm);
 	kvfree(vm);
@@ -63,6 +66,7 @@ static struct keel_vm *vm_create(void)
 	mutex_init(&vm->lock);
 	mutex_init(&vm->slots_lock);
 	vm->halt_poll_ns = -1;
+	vm->nr_mmu_pages = MIN_MMU_PAGES;
 	raw_spin_lock_init(&vm->tsc_lock);
 	keel_clock_set_ns(vm, 0);
 	INIT_LIST_HEAD(&vm->io_ranges[KEEL_PIO_BUS]);
@@ -241,6 +245,27 @@ static long set_boot_cpu_id(struct keel_vm *vm, unsigned long id)
 	return r;
 }
 
+static long set_max_vcpu_id(struct keel_vm *vm, u64 ids)
+{
+	long r = -EINVAL;
+
+	mutex_lock(&vm->lock);
+	if (ids <= KEEL_MAX_VCPU_ID && (!vm->max_vcpu_id || vm->max_vcpu_id == ids)) {
+		vm->max_vcpu_id = ids;
+		r = 0;
+	}
+	mutex_unlock(&vm->lock);
+	return r;
+}
+
+static long set_nr_mmu_pages(struct keel_vm *vm, unsigned long pages)
+{
+	if (pages < MIN_MMU_PAGES || pages > U32_MAX)
+		return -EINVAL;
+	vm->nr_mmu_pages = pages;
+	return 0;
+}
+
 static long enable_cap(struct keel_vm *vm, const void __user *uarg)
 {
 	struct kvm_enable_cap cap;
@@ -261,6 +286,26 @@ static long enable_cap(struct keel_vm *vm, const void __user *uarg)
 		return keel_irqchip_enable_x2apic_api(vm, cap.args[0]);
 	case KVM_CAP_HALT_POLL:
 		return keel_set_halt_poll(vm, cap.args[0]);
+	case KVM_CAP_DISABLE_QUIRKS2:
+		if (cap.args[0] & ~(u64)KEEL_QUIRKS)
+			return -EINVAL;
+		fallthrough;
+	case KVM_CAP_DISABLE_QUIRKS:
+		WRITE_ONCE(vm->quirks_off, cap.args[0]);
+		return 0;
+	case KVM_CAP_MSR_PLATFORM_INFO:
+		vm->no_platform_info = !cap.args[0];
+		return 0;
+	case KVM_CAP_EXCEPTION_PAYLOAD:
+		vm->exception_payload = cap.args[0];
+		return 0;
+	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
+		vm->triple_fault_event = cap.args[0];
+		return 0;
+	case KVM_CAP_MAX_VCPU_ID:
+		return set_max_vcpu_id(vm, cap.args[0]);
+	case KVM_CAP_X86_USER_SPACE_MSR:
+		return keel_set_user_space_msr(vm, cap.args[0]);
 	case KVM_CAP_X86_DISABLE_EXITS:
 		return keel_disable_exits(vm, cap.args[0]);
 	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
@@ -311,6 +356,14 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	case KVM_REGISTER_COALESCED_MMIO:
 	case KVM_UNREGISTER_COALESCED_MMIO:
 		return keel_coalesced_ioctl(vm, cmd == KVM_REGISTER_COALESCED_MMIO, uarg);
+	case KVM_SET_NR_MMU_PAGES:
+		return set_nr_mmu_pages(vm, arg);
+	case KVM_GET_NR_MMU_PAGES:
+		return vm->nr_mmu_pages;
+	case KVM_GET_STATS_FD:
+		return keel_stats_fd(vm, NULL);
+	case KVM_X86_SET_MSR_FILTER:
+		return keel_msr_filter_ioctl(vm, uarg);
 	case KEEL_SET_EXECUTION:
 		return keel_set_execution(vm, uarg);
 	default:

@@ -249,7 +249,7 @@ struct keel_emu_ops {
 	u64 (*get_watch)(struct keel_emu *emu, unsigned int nr);
 	int (*get_msr)(struct keel_emu *emu, u32 msr, u64 *val);
 	int (*set_msr)(struct keel_emu *emu, u32 msr, u64 val);
-	void (*cpuid)(struct keel_emu *emu, u32 regs[4]);
+	int (*cpuid)(struct keel_emu *emu, u32 regs[4]);
 	int (*get_vec)(struct keel_emu *emu, unsigned int nr, void *buf, unsigned int len);
 	int (*set_vec)(struct keel_emu *emu, unsigned int nr, const void *buf, unsigned int len,
 		       bool zero_upper);

@@ -142,17 +142,20 @@ static int exec_xcr(struct keel_emu *emu)
 	return ret;
 }
 
-static void exec_cpuid(struct keel_emu *emu)
+static int exec_cpuid(struct keel_emu *emu)
 {
 	u32 regs[4] = {
 		emu->gpr[KEEL_RAX], emu->gpr[KEEL_RBX], emu->gpr[KEEL_RCX], emu->gpr[KEEL_RDX],
 	};
+	int ret = emu->ops->cpuid(emu, regs);
 
-	emu->ops->cpuid(emu, regs);
+	if (ret)
+		return ret;
 	emu->gpr[KEEL_RAX] = regs[0];
 	emu->gpr[KEEL_RBX] = regs[1];
 	emu->gpr[KEEL_RCX] = regs[2];
 	emu->gpr[KEEL_RDX] = regs[3];
+	return KEEL_EMU_OK;
 }
 
 /* User mode without the I/O privilege gets VIF, with CR4.VME or CR4.PVI (SDM vol 3 20.3, 20.4). */
@@ -368,8 +371,7 @@ int keel_exec_system(struct keel_emu *emu)
 	case OP_MOV_TO_DR:
 		return exec_dr(emu);
 	case OP_CPUID:
-		exec_cpuid(emu);
-		return KEEL_EMU_OK;
+		return exec_cpuid(emu);
 	case OP_RDMSR:
 		return exec_rdmsr(emu);
 	case OP_WRMSR:

@@ -721,7 +721,7 @@ void keel_lapic_reset(struct keel_vcpu *vcpu, bool init)
 	for (i = 0; i < lapic_nr_lvt(apic); i++)
 		lapic_set_reg(apic, lapic_lvt_reg(i), APIC_LVT_MASKED);
 	/* Virtual wire mode without a BIOS that sets it up, as KVM has it. */
-	if (bsp)
+	if (bsp && keel_quirk(vcpu, KVM_X86_QUIRK_LINT0_REENABLED))
 		lapic_set_reg(apic, APIC_LVT0, APIC_DM_EXTINT);
 	if (lapic_x2apic(apic))
 		lapic_set_reg(apic, APIC_LDR, lapic_x2apic_ldr(vcpu->id));

@@ -160,10 +160,11 @@ int svm_vcpu_handle_exit(struct keel_vcpu *vcpu)
 		return keel_exit_rdpmc(vcpu);
 	case SVM_EXIT_INVD:
 	case SVM_EXIT_WBINVD:
+		return keel_exit_skip(vcpu);
 	case SVM_EXIT_MONITOR:
 	case SVM_EXIT_MWAIT:
 	case SVM_EXIT_MWAIT_ARMED:
-		return keel_exit_skip(vcpu);
+		return keel_exit_mwait(vcpu);
 	case SVM_EXIT_RSM:
 	case SVM_EXIT_INVLPGA:
 	case SVM_EXIT_VMRUN:

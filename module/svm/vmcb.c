@@ -46,9 +46,10 @@ static const u32 direct_msrs[] = {
 	MSR_IA32_SYSENTER_CS,
 };
 
-/* Two bits an MSR, read then write; three ranges of 8192 MSRs (15.11). @access: 1 read, 2 write */
-static void msrpm_set(u8 *map, u32 msr, u8 access, bool direct)
+/* Two bits an MSR, read then write; three ranges of 8192 MSRs (15.11). What the client filters is not direct. */
+static void msrpm_set(struct svm_vcpu *svm, u32 msr, bool write, bool direct)
 {
+	u8 *map = svm->msrpm;
 	u32 bit;
 
 	if (msr < 0x2000)
@@ -57,10 +58,17 @@ static void msrpm_set(u8 *map, u32 msr, u8 access, bool direct)
 		bit = 0x800 * 8 + (msr - 0xc0000000) * 2;
 	else
 		bit = 0x1000 * 8 + (msr - 0xc0010000) * 2;
-	if (direct)
-		map[bit / 8] &= ~(access << (bit % 8));
+	bit += write;
+	if (direct && keel_msr_allowed(svm->vcpu.vm, msr, write))
+		map[bit / 8] &= ~BIT(bit % 8);
 	else
-		map[bit / 8] |= access << (bit % 8);
+		map[bit / 8] |= BIT(bit % 8);
+}
+
+static void msrpm_set_both(struct svm_vcpu *svm, u32 msr, bool direct)
+{
+	msrpm_set(svm, msr, false, direct);
+	msrpm_set(svm, msr, true, direct);
 }
 
 int svm_vmcb_module_init(void)
@@ -92,8 +100,6 @@ int svm_vcpu_create(struct keel_vcpu *vcpu)
 	svm->vmcb_pa = __pa(svm->vmcb);
 	svm->msrpm_pa = __pa(svm->msrpm);
 	memset(svm->msrpm, 0xff, PAGE_SIZE << MSRPM_ORDER);
-	for (i = 0; i < ARRAY_SIZE(direct_msrs); i++)
-		msrpm_set(svm->msrpm, direct_msrs[i], 3, true);
 	for (i = 0; i < KEEL_MMU_ROOTS; i++)
 		svm->tag[i].cpu = -1;
 	return 0;
@@ -142,7 +148,7 @@ void svm_vcpu_reset(struct keel_vcpu *vcpu, bool init)
 }
 
 /**
- * svm_update_intercepts() - make the intercepts fit the client's debugging and the guest's CPUID
+ * svm_update_intercepts() - make the intercepts fit the client's debugging and MSR filter and the guest's CPUID
  * @vcpu: the vCPU, locked
  *
  * SYSENTER's MSRs: AMD CPUs keep 32 bits of EIP and ESP, so a guest that believes in an Intel CPU has
@@ -152,6 +158,7 @@ void svm_update_intercepts(struct keel_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 	bool mwait = vcpu->vm->disabled_exits & KVM_X86_DISABLE_EXITS_MWAIT;
+	int i;
 
 	svm_intercept(svm->vmcb, SVM_ICPT_EXCEPTION + X86_TRAP_BP, keel_bp_exits(vcpu));
 	svm_intercept(svm->vmcb, SVM_ICPT_HLT, !(vcpu->vm->disabled_exits & KVM_X86_DISABLE_EXITS_HLT));
@@ -159,7 +166,9 @@ void svm_update_intercepts(struct keel_vcpu *vcpu)
 	svm_intercept(svm->vmcb, SVM_ICPT_MWAIT, !mwait);
 	/* Without the counter each PAUSE would exit. */
 	svm_intercept(svm->vmcb, SVM_ICPT_PAUSE, svm_caps.pause_filter && keel_ple_enabled(vcpu->vm));
-	msrpm_set(svm->msrpm, MSR_IA32_SPEC_CTRL, 3,
-		  (vcpu->spec.ctrl_direct || keel_spec.hw_ctrl) && keel_guest_has(vcpu, KEEL_F_SPEC_CTRL));
-	msrpm_set(svm->msrpm, MSR_IA32_PRED_CMD, 2, vcpu->spec.pred_direct && keel_guest_has(vcpu, KEEL_F_IBPB));
+	for (i = 0; i < ARRAY_SIZE(direct_msrs); i++)
+		msrpm_set_both(svm, direct_msrs[i], true);
+	msrpm_set_both(svm, MSR_IA32_SPEC_CTRL,
+		       (vcpu->spec.ctrl_direct || keel_spec.hw_ctrl) && keel_guest_has(vcpu, KEEL_F_SPEC_CTRL));
+	msrpm_set(svm, MSR_IA32_PRED_CMD, true, vcpu->spec.pred_direct && keel_guest_has(vcpu, KEEL_F_IBPB));
 }

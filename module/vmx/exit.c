@@ -154,9 +154,10 @@ int vmx_vcpu_handle_exit(struct keel_vcpu *vcpu)
 		return keel_exit_rdpmc(vcpu);
 	case VMX_EXIT_INVD:
 	case VMX_EXIT_WBINVD:
+		return keel_exit_skip(vcpu);
 	case VMX_EXIT_MONITOR:
 	case VMX_EXIT_MWAIT:
-		return keel_exit_skip(vcpu);
+		return keel_exit_mwait(vcpu);
 	case VMX_EXIT_PAUSE:
 		return keel_exit_pause(vcpu);
 	case VMX_EXIT_GETSEC:

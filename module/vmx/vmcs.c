@@ -33,7 +33,7 @@ static const u32 direct_msrs[] = {
  * @vmx: the vCPU, locked
  * @msr: its number, in one of the two ranges of 8,192 that the bitmaps cover
  * @write: writes to it, else reads
- * @direct: they do not exit
+ * @direct: they do not exit, unless the client filters them
  *
  * A bit an MSR; reads of the low and the high range, then writes of them (25.6.9).
  */
@@ -42,7 +42,7 @@ void vmx_msr_direct(struct vmx_vcpu *vmx, u32 msr, bool write, bool direct)
 	u32 bit = msr & 0x1fff, base = (msr >= 0xc0000000 ? 0x400 : 0) + (write ? 0x800 : 0);
 	u8 *byte = vmx->msr_bitmap + base + bit / 8;
 
-	if (direct)
+	if (direct && keel_msr_allowed(vmx->vcpu.vm, msr, write))
 		*byte &= ~BIT(bit % 8);
 	else
 		*byte |= BIT(bit % 8);
@@ -100,7 +100,6 @@ static void vpids_put(struct vmx_vcpu *vmx)
 int vmx_vcpu_create(struct keel_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
-	int i;
 
 	vmx->vmcs = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	vmx->msr_bitmap = (void *)__get_free_page(GFP_KERNEL_ACCOUNT);
@@ -111,8 +110,6 @@ int vmx_vcpu_create(struct keel_vcpu *vcpu)
 	*(u32 *)vmx->vmcs = vmx_caps.revision;
 	vmx->vmcs_pa = __pa(vmx->vmcs);
 	memset(vmx->msr_bitmap, 0xff, PAGE_SIZE);
-	for (i = 0; i < ARRAY_SIZE(direct_msrs); i++)
-		msr_open(vmx, direct_msrs[i]);
 	if (vmx_caps.apic_access && vcpu->vm->irqchip.mode != KEEL_IRQCHIP_NONE && keel_lapic_virt_create(vcpu)) {
 		vmx_vcpu_destroy(vcpu);
 		return -ENOMEM;
@@ -178,7 +175,7 @@ void vmx_vcpu_reset(struct keel_vcpu *vcpu, bool init)
 }
 
 /**
- * vmx_update_intercepts() - make the intercepts fit the client's debugging and the guest's CPUID
+ * vmx_update_intercepts() - make the intercepts fit the client's debugging and MSR filter and the guest's CPUID
  * @vcpu: the vCPU, locked
  */
 void vmx_update_intercepts(struct keel_vcpu *vcpu)
@@ -189,6 +186,7 @@ void vmx_update_intercepts(struct keel_vcpu *vcpu)
 			  X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_PCIDE | X86_CR4_UMIP;
 	const u64 paging = X86_CR4_PSE | X86_CR4_PAE | X86_CR4_SMEP | X86_CR4_SMAP;
 	bool ctrl;
+	int i;
 
 	vmx->exception_bitmap = ALWAYS_INTERCEPTED | (keel_bp_exits(vcpu) ? BIT(X86_TRAP_BP) : 0) |
 				(keel_shadowing ? BIT(X86_TRAP_PF) : 0);
@@ -199,6 +197,8 @@ void vmx_update_intercepts(struct keel_vcpu *vcpu)
 	vmx_ctl(vmx, VMX_CPU2, VMX_CPU2_RDTSCP,
 		vmx_caps.rdtscp && keel_guest_has(vcpu, KEEL_F_RDTSCP | KEEL_F_RDPID));
 	vmx_ctl(vmx, VMX_CPU2, VMX_CPU2_INVPCID, vmx_caps.invpcid && keel_guest_has(vcpu, KEEL_F_PCID));
+	for (i = 0; i < ARRAY_SIZE(direct_msrs); i++)
+		msr_open(vmx, direct_msrs[i]);
 	ctrl = vcpu->spec.ctrl_direct && keel_guest_has(vcpu, KEEL_F_SPEC_CTRL);
 	vmx_msr_direct(vmx, MSR_IA32_SPEC_CTRL, false, ctrl);
 	vmx_msr_direct(vmx, MSR_IA32_SPEC_CTRL, true, ctrl);

@@ -35,6 +35,8 @@ static int run(struct guest *g, int op, struct kvm_regs *r)
 {
 	int vector = -1;
 
+	/* What the client's device has been given is over before the registers change. */
+	vcpu_complete_io(&g->cpu);
 	r->rip = GUEST_CODE + 16 * op;
 	r->rsp = GUEST_STACK;
 	r->rflags = X86_EFLAGS_FIXED;

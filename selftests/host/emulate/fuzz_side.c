@@ -169,10 +169,11 @@ static int op_set_msr(struct keel_emu *emu, u32 msr, u64 val)
 	return KEEL_EMU_OK;
 }
 
-static void op_cpuid(struct keel_emu *emu, u32 regs[4])
+static int op_cpuid(struct keel_emu *emu, u32 regs[4])
 {
 	(void)emu;
 	__cpuid_count(regs[0], regs[2], regs[0], regs[1], regs[2], regs[3]);
+	return KEEL_EMU_OK;
 }
 
 static int op_get_vec(struct keel_emu *emu, unsigned int nr, void *buf, unsigned int len)

@@ -323,7 +323,7 @@ static int set_msr(struct keel_emu *emu, u32 msr, u64 val)
 }
 
 /* Leaf 0 names the vendor, when a case wants one; else any answer that shows what was asked. */
-static void cpuid(struct keel_emu *emu, u32 regs[4])
+static int cpuid(struct keel_emu *emu, u32 regs[4])
 {
 	struct world *w = to_world(emu);
 
@@ -331,6 +331,7 @@ static void cpuid(struct keel_emu *emu, u32 regs[4])
 	regs[3] = regs[2] + 0x200;
 	regs[0] = 0x11;
 	regs[2] = 0x22;
+	return KEEL_EMU_OK;
 }
 
 static u8 *vec_ptr(struct world *w, unsigned int nr, unsigned int len)
