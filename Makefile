@@ -106,6 +106,15 @@ kvm-selftests: deps-check
 	@$(if $(filter kvm,$(value HV)),,{ $(call build_module,$(host_kdir)); } >&2)
 	@selftests/testhost/kvm-selftests
 
+# A client that means harm: every ioctl with generated arguments.
+abi-fuzz: deps-check
+	@scripts/get-kernel
+	@scripts/get-kselftest
+	@{ $(call build_module,$(host_kdir)); } >&2
+	@$(MAKE) -s -C selftests/api KSFT_DIR=$(BUILD)/kselftest OUTPUT=$(BUILD)/selftests/api \
+		$(BUILD)/selftests/api/fuzz
+	@selftests/testhost/testhost --hv keel -- $(BUILD)/selftests/api/fuzz $(or $(COUNT),1000000) $(or $(SEED),1)
+
 # The emulator against this machine's CPU, what its tests reach, and coverage-guided fuzzing of it.
 
 emulate := $(MAKE) -s -C selftests/host/emulate OUTPUT=$(BUILD)/selftests/host/emulate
@@ -188,6 +197,7 @@ help:
 #:   make check HOST=svm     the tests on one of the three only: svm, vmx or svm-nrip
 #:   make run HV=kvm, make check HV=kvm     the same on the kernel's own KVM
 #:   make kvm-selftests      KVM's own selftests; HV=keel, kvm or both (Documentation/abi.rst)
+#:   make abi-fuzz           every ioctl with generated arguments; COUNT=1000000 SEED=1
 #:   make deps               only installs what is missing for these
 #: The instruction emulator, on this machine (Documentation/emulator.rst):
 #:   make fuzz-diff          against this CPU; COUNT=1000000 SEED=1
@@ -210,5 +220,5 @@ help:
 #:   PREFIX=, DESTDIR=       where to install
 #:   W=, C=, V=              kbuild's
 
-.PHONY: all module userspace run run-command host-build check kvm-selftests fuzz-diff cover fuzz-cover fuzz-devices bench-net deps load unload install \
+.PHONY: all module userspace run run-command host-build check kvm-selftests abi-fuzz fuzz-diff cover fuzz-cover fuzz-devices bench-net deps load unload install \
 	install-dkms clean clean-module distclean help

@@ -240,5 +240,6 @@ long keel_guest_debug_set(struct keel_vcpu *vcpu, void *buf)
 	}
 	keel_st_mod(vcpu, KEEL_ST_DR);
 	keel_ops->vcpu_update(vcpu, KEEL_UPDATE_INTERCEPTS);
+	keel_request(KEEL_REQ_EVENT, vcpu);	/* what KVM_GUESTDBG_BLOCKIRQ has held back */
 	return 0;
 }

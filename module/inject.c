@@ -295,6 +295,9 @@ static u32 inject_async(struct keel_vcpu *vcpu, bool busy)
 	u32 windows = 0;
 	int vector;
 
+	/* The debugger steps through the program, not through its interrupts. */
+	if (unlikely(vcpu->guest_debug & KVM_GUESTDBG_BLOCKIRQ))
+		return 0;
 	if (ev->nmi.pending) {
 		if (!busy && !keel_ops->nmi_blocked(vcpu)) {
 			ev->nmi.pending--;

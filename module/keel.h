@@ -416,6 +416,11 @@ struct keel_vcpu *keel_vcpu_by_id(struct keel_vm *vm, u32 id);
 #define keel_for_each_vcpu(i, vcpu, vm) \
 	for ((i) = 0; (i) < smp_load_acquire(&(vm)->nr_vcpus) && ((vcpu) = (vm)->vcpus[i], true); (i)++)
 
+/* What KVM_SET_GUEST_DEBUG heeds. */
+#define KEEL_GUESTDBG \
+	(KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_SW_BP | KVM_GUESTDBG_USE_HW_BP | \
+	 KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP | KVM_GUESTDBG_BLOCKIRQ)
+
 /* What KVM does by default although no CPU does it; KVM_CAP_DISABLE_QUIRKS2 switches it off. */
 #define KEEL_QUIRKS \
 	(KVM_X86_QUIRK_LINT0_REENABLED | KVM_X86_QUIRK_OUT_7E_INC_RIP | KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT | \

@@ -214,6 +214,8 @@ int keel_check_extension(struct keel_vm *vm, long cap)
 		return KVM_SYNC_X86_VALID_FIELDS;
 	case KVM_CAP_DISABLE_QUIRKS2:
 		return KEEL_QUIRKS;
+	case KVM_CAP_SET_GUEST_DEBUG2:
+		return KEEL_GUESTDBG;
 	case KVM_CAP_ADJUST_CLOCK:
 		return KEEL_CLOCK_FLAGS;
 	case KVM_CAP_STEAL_TIME:

@@ -396,4 +396,45 @@ TEST_F(behaviour, clock_of_the_host)
 	EXPECT_EQ(-EINVAL, vm_ioctl(g->vm, KVM_SET_CLOCK, &a));
 }
 
+/* Documentation/abi.rst lists what Keel does not serve. */
+TEST_F(behaviour, not_served)
+{
+	static const int caps[] = {
+		KVM_CAP_TSC_CONTROL, KVM_CAP_VM_TSC_CONTROL, KVM_CAP_X86_SMM, KVM_CAP_MULTI_ADDRESS_SPACE,
+		KVM_CAP_NESTED_STATE, KVM_CAP_HYPERV, KVM_CAP_HYPERV_SYNIC, KVM_CAP_HYPERV_SYNIC2,
+		KVM_CAP_HYPERV_VP_INDEX, KVM_CAP_HYPERV_TLBFLUSH, KVM_CAP_HYPERV_SEND_IPI, KVM_CAP_HYPERV_CPUID,
+		KVM_CAP_HYPERV_DIRECT_TLBFLUSH, KVM_CAP_HYPERV_ENFORCE_CPUID, KVM_CAP_XEN_HVM,
+		KVM_CAP_PMU_EVENT_FILTER, KVM_CAP_PMU_CAPABILITY, KVM_CAP_X86_BUS_LOCK_EXIT,
+		KVM_CAP_X86_NOTIFY_VMEXIT, KVM_CAP_SGX_ATTRIBUTE, KVM_CAP_EXIT_HYPERCALL,
+		KVM_CAP_VM_DISABLE_NX_HUGE_PAGES, KVM_CAP_SMALLER_MAXPHYADDR, KVM_CAP_VAPIC, KVM_CAP_ASYNC_PF,
+		KVM_CAP_PTP_KVM, KVM_CAP_VM_COPY_ENC_CONTEXT_FROM, KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM,
+	};
+	static const unsigned long of_vm[] = {
+		KVM_SET_MEMORY_REGION, KVM_SET_MEMORY_ALIAS, KVM_SET_TSC_KHZ, KVM_CREATE_DEVICE,
+		KVM_MEMORY_ENCRYPT_OP, KVM_HYPERV_EVENTFD, KVM_XEN_HVM_CONFIG, KVM_XEN_HVM_SET_ATTR,
+		KVM_SET_PMU_EVENT_FILTER,
+	};
+	static const unsigned long of_vcpu[] = {
+		KVM_SMI, KVM_GET_NESTED_STATE, KVM_SET_NESTED_STATE, KVM_GET_SUPPORTED_HV_CPUID,
+		KVM_XEN_VCPU_SET_ATTR,
+	};
+	struct guest *g = &self->g;
+	int i;
+
+	if (!dev_is_keel(g->dev))
+		SKIP(return, "in-tree KVM serves some of it");
+	for (i = 0; i < ARRAY_SIZE(caps); i++)
+		EXPECT_EQ(0, vm_cap(g->vm, caps[i])) {
+			TH_LOG("capability %d", caps[i]);
+		}
+	for (i = 0; i < ARRAY_SIZE(of_vm); i++)
+		EXPECT_EQ(-ENOTTY, vm_ioctl(g->vm, of_vm[i], 0)) {
+			TH_LOG("ioctl %d of a VM", i);
+		}
+	for (i = 0; i < ARRAY_SIZE(of_vcpu); i++)
+		EXPECT_EQ(-ENOTTY, vm_ioctl(g->cpu.fd, of_vcpu[i], 0)) {
+			TH_LOG("ioctl %d of a vCPU", i);
+		}
+}
+
 TEST_HARNESS_MAIN

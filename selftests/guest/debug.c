@@ -110,6 +110,33 @@ TEST_F(debug, hardware_breakpoint)
 	ASSERT_DONE(g);
 }
 
+GUEST(awaits_irq, 64, "sti\n" "movl $1, %eax\n" "movl $2, %ebx\n" "movl $3, %ecx\n" G_DONE);
+
+/* While the client steps with KVM_GUESTDBG_BLOCKIRQ an interrupt waits; afterwards it comes. */
+TEST(blocked_interrupts)
+{
+	const uint32_t step = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_BLOCKIRQ;
+	struct kvm_interrupt irq = { .irq = 0x45 };
+	struct guest g;
+	int i;
+
+	guest_create(&g, GUEST_SPLIT);
+	ASSERT_NE(0, vm_cap(g.vm, KVM_CAP_SET_GUEST_DEBUG2) & KVM_GUESTDBG_BLOCKIRQ);
+	guest_start(&g, MODE_LONG, BLOB(awaits_irq));
+	ASSERT_EQ(0, vm_ioctl(g.cpu.fd, KVM_INTERRUPT, &irq));
+	ASSERT_EQ(0, set_debug(&g, step, 0, 0));
+	for (i = 0; i < 3; i++)
+		ASSERT_RUN(KVM_EXIT_DEBUG, &g);
+	EXPECT_EQ(1, vcpu_regs(&g.cpu).rax);
+	EXPECT_EQ(2, vcpu_regs(&g.cpu).rbx);
+	EXPECT_EQ(0, vcpu_regs(&g.cpu).rcx);
+	ASSERT_EQ(0, set_debug(&g, 0, 0, 0));
+	ASSERT_PORT(PORT_EXC, &g);
+	EXPECT_EQ(0x45, guest_exc(&g).vector);
+	EXPECT_EQ(0, vcpu_regs(&g.cpu).rcx);
+	guest_destroy(&g);
+}
+
 GUEST(own_db, 64, "movl $" STR(GUEST_DATA) ", %eax\n" "movq %rax, %dr0\n" "movl $0xd0402, %eax\n" "movq %rax, %dr7\n"
 	"movl $1, " STR(GUEST_DATA) "\n" "nop\n" G_DONE);
 
