@@ -19,6 +19,7 @@
 #include <linux/syscore_ops.h>
 #include <linux/wait.h>
 #include <linux/version.h>
+#include <net/genetlink.h>
 #include <asm/mce.h>
 #include <asm/msr.h>
 #include <asm/ptrace.h>
@@ -348,6 +349,16 @@ static inline void keel_ibpb_before_user(void)
 	this_cpu_write(x86_ibpb_exit_to_user, true);
 #else
 	keel_wrmsr(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
+#endif
+}
+
+/* The attributes of a dump request, parsed; NULL: none. */
+static inline struct nlattr **keel_genl_dump_attrs(struct netlink_callback *cb)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+	return genl_info_dump(cb)->attrs;
+#else
+	return genl_dumpit_info(cb)->attrs;
 #endif
 }
 

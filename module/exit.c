@@ -13,6 +13,7 @@
 #include <linux/uaccess.h>
 
 #include "ops.h"
+#include "trace.h"
 
 static bool long_mode64(struct keel_vcpu *vcpu)
 {
@@ -526,6 +527,9 @@ static int memory_result(struct keel_vcpu *vcpu, u64 gpa, int r)
 		return KEEL_RESUME;
 	if (r != KEEL_MMU_EMULATE)
 		return r;
+	/* With shadow paging it may also be a write to one of the guest's page tables. */
+	if (!keel_shadowing || !keel_slot_find(vcpu->vm, gpa >> PAGE_SHIFT))
+		vcpu->exit.reason = KEEL_REASON_MMIO;
 	/* An event whose delivery touches a device cannot be emulated: KVM gives it to the client. */
 	if (vcpu->ev.exc.injected || vcpu->ev.intr.injected || vcpu->ev.nmi.injected) {
 		const u64 data[] = { 0, 0, gpa };
@@ -547,9 +551,13 @@ static int memory_result(struct keel_vcpu *vcpu, u64 gpa, int r)
  */
 int keel_exit_memory(struct keel_vcpu *vcpu, u64 gpa, u32 access)
 {
+	int r;
+
 	if (unlikely(vcpu->vm->execution == KEEL_EXECUTION_TRAPPED))
 		return keel_interpret_trapped(vcpu);
-	return memory_result(vcpu, gpa, keel_mmu_fault(vcpu, gpa, access));
+	r = keel_mmu_fault(vcpu, gpa, access);
+	trace_keel_fault(vcpu->id, gpa, access, r);
+	return memory_result(vcpu, gpa, r);
 }
 
 /**
@@ -568,6 +576,7 @@ int keel_exit_page_fault(struct keel_vcpu *vcpu, u64 gva, u32 error)
 	if (unlikely(vcpu->vm->execution == KEEL_EXECUTION_TRAPPED))
 		return keel_interpret_trapped(vcpu);
 	r = keel_shadow_fault(vcpu, gva, error & (KEEL_ACC_WRITE | KEEL_ACC_USER | KEEL_ACC_EXEC), &gpa);
+	trace_keel_fault(vcpu->id, gpa, error, r);
 	return memory_result(vcpu, gpa, r);
 }
 
@@ -619,6 +628,20 @@ int keel_exit_shutdown(struct keel_vcpu *vcpu)
 	return KEEL_TO_USER;
 }
 
+static const char *error_name(u32 suberror)
+{
+	switch (suberror) {
+	case KVM_INTERNAL_ERROR_EMULATION:
+		return "an instruction that is not emulated";
+	case KVM_INTERNAL_ERROR_DELIVERY_EV:
+		return "an event whose delivery touches a device";
+	case KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON:
+		return "an exit that cannot be";
+	default:
+		return "internal error";
+	}
+}
+
 /**
  * keel_internal_error() - tell the client that the vCPU cannot go on
  * @vcpu: the vCPU, locked
@@ -633,6 +656,7 @@ int keel_internal_error(struct keel_vcpu *vcpu, u32 suberror, const u64 *data, u
 	struct kvm_run *run = vcpu->run;
 	u32 i;
 
+	vcpu->error = error_name(suberror);
 	run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
 	run->internal.suberror = suberror;
 	run->internal.ndata = ndata;
@@ -649,6 +673,7 @@ static int emulation_failure(struct keel_vcpu *vcpu)
 	u8 bytes[15];
 	int n;
 
+	vcpu->error = error_name(KVM_INTERNAL_ERROR_EMULATION);
 	run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
 	run->emulation_failure.suberror = KVM_INTERNAL_ERROR_EMULATION;
 	run->emulation_failure.flags = 0;
@@ -714,6 +739,7 @@ int keel_exit_fail_entry(struct keel_vcpu *vcpu, u64 reason)
 
 	if (__ratelimit(&rs))
 		keel_ops->vcpu_dump(vcpu);
+	vcpu->error = "the CPU refused the guest's state";
 	vcpu->run->exit_reason = KVM_EXIT_FAIL_ENTRY;
 	vcpu->run->fail_entry.hardware_entry_failure_reason = reason;
 	vcpu->run->fail_entry.cpu = vcpu->cpu;

@@ -7,6 +7,7 @@
  */
 
 #include "ops.h"
+#include "trace.h"
 
 #define NMI_LIMIT	2	/* one in delivery or masked, one waiting (SDM 3A 6.7.1) */
 
@@ -242,6 +243,7 @@ static void give(struct keel_vcpu *vcpu, u8 type, u8 vector, bool has_error, u32
 		vcpu->soft_event = ev;
 		vcpu->soft_event_pending = true;
 	} else {
+		trace_keel_inject(vcpu->id, ev.type, ev.vector, ev.has_error, ev.error);
 		keel_ops->vcpu_inject(vcpu, &ev);
 	}
 }

@@ -137,6 +137,6 @@ long keel_get_execution(struct keel_vcpu *vcpu, struct keel_execution __user *ue
 		return -EINVAL;
 	exec.mode = vcpu->vm->execution;
 	exec.emulated = vcpu->nr_emulated;
-	exec.entries = vcpu->nr_exits;
+	exec.entries = keel_stats_exits(vcpu);
 	return copy_to_user(uexec, &exec, sizeof(exec)) ? -EFAULT : 0;
 }

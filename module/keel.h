@@ -34,9 +34,11 @@
 #include "compat.h"
 #include "eventfd.h"
 #include "spec.h"
+#include "stats.h"
 #include "emulate/emulate.h"
 #include "mmu/mmu.h"
 #include "pv.h"
+#include "registry.h"
 #include "irqchip/irqchip.h"
 
 #define KEEL_MAX_VCPUS		256
@@ -217,6 +219,7 @@ struct keel_pio {
 
 /* The decoded reason of the last exit, filled by the vendor; see run.c. */
 struct keel_exit {
+	u8 reason;		/* KEEL_REASON_* */
 	u8 insn_len;		/* bytes; 0: unknown, ask keel_skip_insn() */
 	u8 nr_bytes;		/* instruction bytes that the hardware saved (decode assists) */
 	u8 bytes[15];
@@ -321,7 +324,6 @@ struct keel_vcpu {
 	struct keel_exit exit;
 	struct keel_pio pio;
 	struct keel_emul *emul;
-	u64 nr_exits;
 	u64 nr_emulated;		/* instructions that the emulator completed */
 	struct keel_event soft_event;	/* interpret.c: the emulator is to deliver it; not in a VM that runs directly */
 	bool soft_event_pending;
@@ -341,6 +343,8 @@ struct keel_vcpu {
 	struct keel_pv pv;
 	struct keel_sched sched;
 	struct keel_vcpu_stats stats;
+	const char *error;		/* why KVM_RUN ended, where the vCPU cannot go on; constant string */
+	const char *told_error;		/* what the registry has been told of that */
 };
 
 /**
@@ -348,6 +352,7 @@ struct keel_vcpu {
  */
 struct keel_vm {
 	refcount_t refs;		/* the VM fd, each vCPU fd */
+	struct keel_entry entry;
 	struct mm_struct *mm;		/* the only address space that may drive the VM */
 	struct mutex lock;
 	struct mutex slots_lock;

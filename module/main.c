@@ -368,15 +368,20 @@ static int __init keel_init(void)
 	r = hooks_init();
 	if (r)
 		goto fail_shrink;
-	r = misc_register(&keel_dev);
+	r = keel_netlink_init();
 	if (r)
 		goto fail_hooks;
+	r = misc_register(&keel_dev);
+	if (r)
+		goto fail_netlink;
 	if (kvm_node && misc_register(&kvm_dev)) {
 		pr_notice("/dev/kvm is taken by another driver: serving /dev/keel only\n");
 		kvm_node = false;
 	}
 	return 0;
 
+fail_netlink:
+	keel_netlink_exit();
 fail_hooks:
 	hooks_exit();
 fail_shrink:
@@ -394,6 +399,8 @@ static void __exit keel_exit(void)
 	if (kvm_node)
 		misc_deregister(&kvm_dev);
 	misc_deregister(&keel_dev);
+	keel_netlink_exit();
+	keel_registry_exit();
 	hooks_exit();
 	keel_shrink_module_exit();
 	keel_irqfd_module_exit();

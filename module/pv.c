@@ -220,6 +220,7 @@ int msr_set_steal_time(struct keel_vcpu *vcpu, const struct msr_row *row, u32 ms
 		return -EINVAL;
 	vcpu->pv.steal_msr = val;
 	vcpu->pv.steal_preempted = false;
+	vcpu->pv.steal_seen = vcpu->stats.steal;
 	keel_steal_request(vcpu);
 	return 0;
 }
@@ -263,7 +264,7 @@ void keel_steal_update(struct keel_vcpu *vcpu)
 {
 	struct keel_pv *pv = &vcpu->pv;
 	gpa_t gpa = pv->steal_msr & KVM_STEAL_VALID_BITS;
-	u64 steal, delay = keel_run_delay();
+	u64 steal, waited = vcpu->stats.steal;
 	struct keel_vm *vm = vcpu->vm;
 	u8 preempted = 0;
 	u32 version;
@@ -281,10 +282,8 @@ void keel_steal_update(struct keel_vcpu *vcpu)
 	if (keel_guest_read(vm, STEAL_FIELD(gpa, version), &version, sizeof(version)) ||
 	    keel_guest_read(vm, STEAL_FIELD(gpa, steal), &steal, sizeof(steal)))
 		return;
-	if (pv->steal_started)
-		steal += delay - pv->steal_seen;
-	pv->steal_started = true;
-	pv->steal_seen = delay;
+	steal += waited - pv->steal_seen;
+	pv->steal_seen = waited;
 
 	version |= 1;	/* a fresh page may hold either */
 	if (keel_guest_write(vcpu, STEAL_FIELD(gpa, version), &version, sizeof(version)))

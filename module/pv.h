@@ -25,8 +25,7 @@ struct pid;
  * @eoi_wanted: an interrupt went in service since the last entry
  * @eoi_armed: the guest's flag is set, and must be looked at after the exit
  * @steal_msr: MSR_KVM_STEAL_TIME
- * @steal_seen: ns that the thread had waited for a CPU when the guest was last told
- * @steal_started: @steal_seen is of this thread
+ * @steal_seen: keel_vcpu_stats.steal when the guest was last told
  * @steal_preempted: KVM_VCPU_PREEMPTED stands in the guest's page
  * @at_boundary: between two instructions of the guest, with nothing half done for it
  * @unhalted: another vCPU's KVM_HC_KICK_CPU; ends the current or the next HLT. Written by any thread
@@ -41,7 +40,6 @@ struct keel_pv {
 	bool eoi_armed;
 	u64 steal_msr;
 	u64 steal_seen;
-	bool steal_started;
 	bool steal_preempted;
 	bool at_boundary;
 	bool unhalted;
@@ -68,18 +66,6 @@ struct keel_sched {
 	bool preempted, ready, in_kernel, spinning, eligible;
 	unsigned int halt_poll_ns;
 	unsigned int ple_window;
-};
-
-/* Counters, written by the vCPU's thread. */
-struct keel_vcpu_stats {
-	u64 user_exits;		/* KVM_RUN returned 0 */
-	u64 faults;		/* nested faults */
-	u64 fast_faults;	/* of those: ended without a lock */
-	u64 halts;		/* the vCPU had to wait in HLT */
-	u64 halt_polls;		/* of those: polled */
-	u64 halt_poll_hits;	/* of those: did not need to sleep */
-	u64 pause_exits;
-	u64 yields_tried, yields_done;
 };
 
 /* A hypercall: number and arguments as the guest gave them, cut to 32 bits unless @wide; result for RAX. */

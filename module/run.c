@@ -18,6 +18,7 @@
 #include <linux/vtime.h>
 
 #include "ops.h"
+#include "trace.h"
 
 DEFINE_STATIC_CALL_NULL(vcpu_enter, *(((struct keel_ops *)NULL)->vcpu_enter));
 DEFINE_STATIC_CALL_NULL(vcpu_handle_exit, *(((struct keel_ops *)NULL)->vcpu_handle_exit));
@@ -176,7 +177,6 @@ static void sync_state_out(struct keel_vcpu *vcpu)
 	vcpu->st_valid = KEEL_ST_RIP | KEEL_ST_DR;
 	if (tpr != keel_get_cr8(vcpu))
 		keel_put_cr8(vcpu, tpr);
-	vcpu->nr_exits++;
 }
 
 /*
@@ -209,7 +209,9 @@ static int run_inner(struct keel_vcpu *vcpu, bool *cold)
 			keel_pv_eoi_arm(vcpu);
 		if (unlikely(vcpu->spec.sw.flags & KEEL_SPEC_L1D))
 			keel_spec_flush_l1d(vcpu);
+		trace_keel_entry(vcpu->id, vcpu->st.rip);
 		*cold = static_call(vcpu_enter)(vcpu) == KEEL_EXIT_COLD;
+		trace_keel_exit(vcpu->id, vcpu->st.rip, vcpu->exit.reason, *cold);
 		smp_store_release(&vcpu->mode, KEEL_OUTSIDE);
 		sync_state_out(vcpu);
 		if (unlikely(vcpu->pv.eoi_armed) && keel_pv_eoi_sync(vcpu))
@@ -467,12 +469,17 @@ int keel_vcpu_run(struct keel_vcpu *vcpu)
 		current->real_blocked = saved;
 	}
 	vcpu->run->flags = 0;
+	vcpu->error = NULL;
 
 	keel_sched_begin(vcpu);
+	keel_stats_run(vcpu);
 	r = run_checked(vcpu);
+	keel_stats_rest(vcpu, KEEL_ACT_USER);
 	keel_sched_end(vcpu);
 	vcpu->stats.user_exits += !r;
 
+	if (unlikely(READ_ONCE(vcpu->vm->dead) || vcpu->error != vcpu->told_error))
+		keel_vcpu_report(vcpu);
 	publish_state(vcpu);
 	keel_sync_regs_out(vcpu);
 	if (vcpu->sigset_active) {

@@ -83,6 +83,9 @@ static void sched_in(struct preempt_notifier *pn, int cpu)
 	WRITE_ONCE(vcpu->sched.preempted, false);
 	WRITE_ONCE(vcpu->sched.ready, false);
 	ple_window_shrunk(&vcpu->sched);
+	keel_stats_thread(vcpu, true);
+	if (vcpu->stats.activity == KEEL_ACT_OFF)
+		keel_stats_run(vcpu);
 	keel_steal_request(vcpu);
 }
 
@@ -91,6 +94,8 @@ static void sched_out(struct preempt_notifier *pn, struct task_struct *next)
 {
 	struct keel_vcpu *vcpu = notifier_vcpu(pn);
 
+	if (vcpu->stats.activity == KEEL_ACT_RUN)
+		keel_stats_rest(vcpu, KEEL_ACT_OFF);
 	if (get_current_state() != TASK_RUNNING)
 		return;		/* it sleeps of its own will */
 	WRITE_ONCE(vcpu->sched.preempted, true);
@@ -133,12 +138,12 @@ void keel_sched_begin(struct keel_vcpu *vcpu)
 	struct keel_sched *s = &vcpu->sched;
 	struct pid *old = s->pid;
 
+	keel_stats_thread(vcpu, old == task_pid(current));
 	if (unlikely(old != task_pid(current))) {
 		spin_lock(&s->pid_lock);
 		s->pid = get_task_pid(current, PIDTYPE_PID);
 		spin_unlock(&s->pid_lock);
 		put_pid(old);
-		vcpu->pv.steal_started = false;
 	}
 	preempt_disable();
 	preempt_notifier_register(&s->notifier);
@@ -347,7 +352,6 @@ int keel_exit_pause(struct keel_vcpu *vcpu)
 {
 	if (vcpu->in_window)
 		return -EAGAIN;
-	vcpu->stats.pause_exits++;
 	ple_window_grown(&vcpu->sched);
 	directed_yield(vcpu, !keel_st(vcpu, KEEL_ST_SEG)->cpl);
 	return keel_exit_skip(vcpu);

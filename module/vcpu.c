@@ -80,6 +80,7 @@ static void vcpu_free(struct keel_vcpu *vcpu)
 	keel_fpu_destroy(vcpu);
 	keel_ops->vcpu_destroy(vcpu);
 	keel_sched_destroy(vcpu);
+	keel_stats_destroy(vcpu);
 	kvfree(vcpu->cpuid.entries);
 	free_page((unsigned long)vcpu->run);
 	free_page((unsigned long)vcpu->pio_data);
@@ -115,7 +116,9 @@ static struct keel_vcpu *vcpu_create(struct keel_vm *vm, u32 id)
 	if (!vcpu->run || !vcpu->pio_data)
 		goto fail;
 	keel_spec_create(vcpu);
-	r = keel_mmu_vcpu_init(vcpu);
+	r = keel_stats_create(vcpu);
+	if (!r)
+		r = keel_mmu_vcpu_init(vcpu);
 	if (!r)
 		r = keel_ops->vcpu_create(vcpu);
 	if (!r)

@@ -29,6 +29,7 @@ static void vm_destroy(struct keel_vm *vm)
 {
 	int i;
 
+	keel_vm_unregister(vm);
 	keel_notifier_unregister(vm);
 	keel_ioeventfd_destroy(vm);
 	keel_irqchip_destroy(vm);
@@ -404,6 +405,7 @@ int keel_vm_create_fd(unsigned long type)
 	vm = vm_create();
 	if (IS_ERR(vm))
 		return PTR_ERR(vm);
+	keel_vm_register(vm);
 	fd = anon_inode_getfd("keel-vm", &vm_fops, vm, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		keel_vm_put(vm);

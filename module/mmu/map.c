@@ -523,7 +523,6 @@ int keel_mmu_fault(struct keel_vcpu *vcpu, gpa_t gpa, u32 access)
 	might_sleep();
 	if (WARN_ON_ONCE(keel_shadowing))
 		return -EFAULT;
-	vcpu->stats.faults++;
 	return keel_tdp_fault(vcpu, gpa, access);
 }
 

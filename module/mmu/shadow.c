@@ -414,7 +414,6 @@ int keel_shadow_fault(struct keel_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa)
 		return KEEL_MMU_RETRY;
 	f.map.gfn = *gpa >> PAGE_SHIFT;
 	f.map.access = access;
-	vcpu->stats.faults++;
 
 	if (f.map.host.write) {
 		write_lock(&vcpu->vm->mmu.lock);

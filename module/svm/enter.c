@@ -130,14 +130,19 @@ static enum keel_exit_class classify(const struct vmcb_control *c)
 	}
 }
 
-/* The instruction's length or bytes, where the hardware saves them (15.7.1, 15.8.4). */
-static void decode_assist(struct svm_vcpu *svm)
+/*
+ * The reason; the instruction's length or bytes, where the hardware saves them (15.7.1, 15.8.4). Every CPU saves the
+ * next RIP at an IN or OUT (15.10.2).
+ */
+static void decode_exit(struct svm_vcpu *svm)
 {
 	struct keel_exit *exit = &svm->vcpu.exit;
 	struct vmcb_control *c = &svm->vmcb->control;
-	u64 len = c->next_rip - svm->vmcb->save.rip;
+	u64 next = c->exit_code == SVM_EXIT_IOIO ? c->exit_info_2 : svm_caps.next_rip ? c->next_rip : 0;
+	u64 len = next - svm->vmcb->save.rip;
 
-	exit->insn_len = svm_caps.next_rip && c->next_rip && len <= 15 ? len : 0;
+	exit->reason = svm_exit_reason(c);
+	exit->insn_len = next && len <= 15 ? len : 0;
 	exit->nr_bytes = 0;
 	if (svm_caps.decode_assists && (c->exit_code == SVM_EXIT_NPF || c->exit_code == SVM_EXIT_EXCEPTION + X86_TRAP_PF)) {
 		exit->nr_bytes = min_t(u8, c->nr_bytes & 0xf, sizeof(exit->bytes));
@@ -179,7 +184,9 @@ enum keel_exit_class svm_vcpu_enter(struct keel_vcpu *vcpu)
 	if (unlikely(keel_spec.hw_ctrl))
 		vmcb->save.spec_ctrl = vcpu->spec.sw.guest;
 
+	keel_stats_entry(&vcpu->stats, vcpu->exit.reason);
 	svm_switch(svm->vmcb_pa, st->gpr, this_cpu_read(svm_cpu.host_state_pa), &vcpu->spec.sw);
+	keel_stats_exit(&vcpu->stats);
 
 	if (unlikely(keel_spec.hw_ctrl))
 		vcpu->spec.sw.guest = vmcb->save.spec_ctrl;
@@ -189,7 +196,7 @@ enum keel_exit_class svm_vcpu_enter(struct keel_vcpu *vcpu)
 	st->rflags = vmcb->save.rflags;
 	keel_step_end(vcpu, step);
 	complete_events(svm);
-	decode_assist(svm);
+	decode_exit(svm);
 	return classify(&vmcb->control);
 }
 

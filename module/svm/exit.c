@@ -98,6 +98,56 @@ static int exit_shutdown(struct svm_vcpu *svm)
 	return keel_exit_shutdown(&svm->vcpu);
 }
 
+/* KEEL_REASON_OTHER: the rest. */
+static const u8 reasons[] = {
+	[SVM_EXIT_CR_READ ... SVM_EXIT_CR_WRITE + 7] = KEEL_REASON_CR,
+	[SVM_EXIT_CR_WRITE + 8] = KEEL_REASON_TPR,
+	[SVM_EXIT_CR_WRITE + 9 ... SVM_EXIT_CR_WRITE + 15] = KEEL_REASON_CR,
+	[SVM_EXIT_DR_READ ... SVM_EXIT_DR_WRITE + 15] = KEEL_REASON_DR,
+	[SVM_EXIT_EXCEPTION ... SVM_EXIT_EXCEPTION + 31] = KEEL_REASON_EXCEPTION,
+	[SVM_EXIT_INTR] = KEEL_REASON_INTERRUPT,
+	[SVM_EXIT_NMI] = KEEL_REASON_NMI,
+	[SVM_EXIT_VINTR] = KEEL_REASON_INTERRUPT_WINDOW,
+	[SVM_EXIT_RDPMC] = KEEL_REASON_RDPMC,
+	[SVM_EXIT_CPUID] = KEEL_REASON_CPUID,
+	[SVM_EXIT_RSM] = KEEL_REASON_UNDEFINED,
+	[SVM_EXIT_IRET] = KEEL_REASON_NMI_WINDOW,
+	[SVM_EXIT_INVD] = KEEL_REASON_CACHE,
+	[SVM_EXIT_PAUSE] = KEEL_REASON_PAUSE,
+	[SVM_EXIT_HLT] = KEEL_REASON_HLT,
+	[SVM_EXIT_INVLPG] = KEEL_REASON_INVLPG,
+	[SVM_EXIT_INVLPGA] = KEEL_REASON_UNDEFINED,
+	[SVM_EXIT_IOIO] = KEEL_REASON_IO,
+	[SVM_EXIT_TASK_SWITCH] = KEEL_REASON_TASK_SWITCH,
+	[SVM_EXIT_SHUTDOWN] = KEEL_REASON_SHUTDOWN,
+	[SVM_EXIT_VMRUN] = KEEL_REASON_UNDEFINED,
+	[SVM_EXIT_VMMCALL] = KEEL_REASON_HYPERCALL,
+	[SVM_EXIT_VMLOAD ... SVM_EXIT_SKINIT] = KEEL_REASON_UNDEFINED,
+	[SVM_EXIT_WBINVD] = KEEL_REASON_CACHE,
+	[SVM_EXIT_MONITOR ... SVM_EXIT_MWAIT_ARMED] = KEEL_REASON_MWAIT,
+	[SVM_EXIT_XSETBV] = KEEL_REASON_XSETBV,
+	[SVM_EXIT_RDPRU] = KEEL_REASON_UNDEFINED,
+};
+
+/**
+ * svm_exit_reason() - the name of an exit that both vendors share
+ * @c: the control area after an exit
+ *
+ * Return: KEEL_REASON_*
+ */
+u8 svm_exit_reason(const struct vmcb_control *c)
+{
+	u64 code = c->exit_code;
+
+	if (code == SVM_EXIT_MSR)
+		return c->exit_info_1 ? KEEL_REASON_WRMSR : KEEL_REASON_RDMSR;
+	if (code < ARRAY_SIZE(reasons))
+		return reasons[code];
+	if (code == SVM_EXIT_NPF)
+		return KEEL_REASON_NESTED_FAULT;
+	return (s32)code < 0 ? KEEL_REASON_FAIL_ENTRY : KEEL_REASON_OTHER;
+}
+
 /**
  * svm_vcpu_handle_exit() - dispatch the exit of the last entry
  * @vcpu: the vCPU, locked

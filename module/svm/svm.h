@@ -107,6 +107,7 @@ void svm_vcpu_update_tpr(struct keel_vcpu *vcpu, u8 tpr, bool exiting, int irr);
 u8 svm_vcpu_get_tpr(struct keel_vcpu *vcpu);
 
 /* exit.c */
+u8 svm_exit_reason(const struct vmcb_control *c);
 int svm_vcpu_handle_exit(struct keel_vcpu *vcpu);
 void svm_vcpu_dump(struct keel_vcpu *vcpu);
 

@@ -76,6 +76,8 @@ static enum keel_exit_class read_cold(struct vmx_vcpu *vmx)
 	switch (e->reason) {
 	case VMX_EXIT_EXCEPTION_NMI:
 		vmx->nmi_taken = (e->intr_info & VMX_INTR_VALID) && VMX_INTR_TYPE(e->intr_info) == KEEL_EV_NMI;
+		if (vmx->nmi_taken)
+			vmx->vcpu.exit.reason = KEEL_REASON_NMI;
 		fallthrough;
 	case VMX_EXIT_EPT_VIOLATION:
 		reblock_nmi(vmx);
@@ -94,6 +96,7 @@ static enum keel_exit_class read_exit(struct vmx_vcpu *vmx)
 	struct vmx_exit *e = &vmx->exit;
 
 	e->reason = vmx_read(VMCS_EXIT_REASON);
+	vmx->vcpu.exit.reason = vmx_exit_reason(e->reason);
 	e->idt_info = 0;
 	if (unlikely(e->reason & VMX_REASON_ENTRY_FAILED)) {
 		e->qualification = vmx_read(VMCS_EXIT_QUALIFICATION);
@@ -213,6 +216,7 @@ enum keel_exit_class vmx_vcpu_enter(struct keel_vcpu *vcpu)
 	bool step = vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP;
 	enum keel_exit_class class;
 	enum keel_tag_flush flush;
+	bool err;
 
 	write_regs(vmx, keel_step_begin(vcpu, step));
 	if (vcpu->virt_timer)
@@ -227,8 +231,13 @@ enum keel_exit_class vmx_vcpu_enter(struct keel_vcpu *vcpu)
 	if (static_branch_unlikely(&keel_checked))
 		keel_checked_entry(vcpu, vmx->vpid, vmx->vpid ? flush : KEEL_TAG_FLUSH_ALL);
 
-	if (unlikely(vmx_switch(vcpu->st.gpr, vmx->launched, &vmx->host_rsp, &vcpu->spec.sw)))
+	keel_stats_entry(&vcpu->stats, vcpu->exit.reason);
+	err = vmx_switch(vcpu->st.gpr, vmx->launched, &vmx->host_rsp, &vcpu->spec.sw);
+	keel_stats_exit(&vcpu->stats);
+	if (unlikely(err)) {
+		vcpu->exit.reason = KEEL_REASON_FAIL_ENTRY;
 		return entry_failed(vmx);
+	}
 
 	vmx->launched = true;
 	read_regs(vmx);

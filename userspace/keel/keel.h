@@ -7,5 +7,9 @@ int keel_run(int argc, char **argv);
 int keel_ctl(int argc, char **argv);
 int keel_pool(int argc, char **argv);
 int keel_switch(int argc, char **argv);
+int keel_ps(int argc, char **argv);
+int keel_top(int argc, char **argv);
+int keel_stat(int argc, char **argv);
+int keel_events(int argc, char **argv);
 
 #endif

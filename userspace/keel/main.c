@@ -20,6 +20,10 @@ static const struct {
 	{ "ctl", keel_ctl, "control a guest that runs: pause, reset, console, dump and more" },
 	{ "pool", keel_pool, "limits for guests, by name" },
 	{ "switch", keel_switch, "the switch of --net switch=NAME; started by run" },
+	{ "ps", keel_ps, "list the VMs of this host" },
+	{ "top", keel_top, "watch what they do" },
+	{ "stat", keel_stat, "say what one of them has done: times, exits and their costs" },
+	{ "events", keel_events, "say when one is created, destroyed, killed or in error" },
 };
 
 #define COMMANDS	(sizeof(commands) / sizeof(commands[0]))
