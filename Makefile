@@ -115,6 +115,13 @@ abi-fuzz: deps-check
 		$(BUILD)/selftests/api/fuzz
 	@selftests/testhost/testhost --hv keel -- $(BUILD)/selftests/api/fuzz $(or $(COUNT),1000000) $(or $(SEED),1)
 
+bench: deps-check
+	@scripts/get-kernel
+	@scripts/get-kselftest
+	@{ $(call build_module,$(host_kdir)); } >&2
+	@$(MAKE) -s -C selftests/bench KSFT_DIR=$(BUILD)/kselftest OUTPUT=$(BUILD)/selftests/bench >&2
+	@selftests/bench/run
+
 # The emulator against this machine's CPU, what its tests reach, and coverage-guided fuzzing of it.
 
 emulate := $(MAKE) -s -C selftests/host/emulate OUTPUT=$(BUILD)/selftests/host/emulate
@@ -199,6 +206,7 @@ help:
 #:   make kvm-selftests      KVM's own selftests; HV=keel, kvm or both (Documentation/abi.rst)
 #:   make abi-fuzz           every ioctl with generated arguments; COUNT=1000000 SEED=1
 #:   make deps               only installs what is missing for these
+#:   make bench              instructions an exit, of in-tree KVM and of Keel; HOST=svm or vmx for one
 #: The instruction emulator, on this machine (Documentation/emulator.rst):
 #:   make fuzz-diff          against this CPU; COUNT=1000000 SEED=1
 #:   make cover              the share of its lines that its unit tests reach
@@ -220,5 +228,5 @@ help:
 #:   PREFIX=, DESTDIR=       where to install
 #:   W=, C=, V=              kbuild's
 
-.PHONY: all module userspace run run-command host-build check kvm-selftests abi-fuzz fuzz-diff cover fuzz-cover fuzz-devices bench-net deps load unload install \
+.PHONY: all module userspace run run-command host-build check bench kvm-selftests abi-fuzz fuzz-diff cover fuzz-cover fuzz-devices bench-net deps load unload install \
 	install-dkms clean clean-module distclean help

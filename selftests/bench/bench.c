@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What an exit costs: small guests that do one thing again and again, and read their own TSC around it.
+ *
+ *	bench [FIGURE...]	a line each: figure, first measurement, its repeat; -1: not offered here
+ *	bench --list		the figures
+ *	bench --steps FIGURE...	for each: says where in the guest a round begins, waits for a line, and runs
+ *
+ * Meant for machines whose TSC counts instructions (testhost --icount, Bochs), where results repeat; elsewhere they
+ * are ticks. The client is this program: nothing but KVM_RUN. The same binary runs on any device (KEEL_DEVICE).
+ *
+ * A guest makes BATCHES batches of LOOPS rounds. The shortest batch counts, since a tick of the host falls into
+ * some, and the cost of an empty round is taken off.
+ */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "evfd.h"
+#include "guest.h"
+
+#define BATCHES		16
+#define LOOPS		100
+#define VECTOR		0x40
+#define PORT_KERNEL	0x21		/* the PIC's mask */
+#define PORT_EVENT	0x510
+
+/*
+ * RBX: TSC at the beginning of the batch; RDI: where its length goes; ESI: rounds left; EBP: batches left. What is
+ * measured may use RAX, RCX, RDX and from R8 on. R15 counts interrupts.
+ */
+#define TSC		"rdtsc\n" "shl $32, %rdx\n" "or %rdx, %rax\n"
+#define LOOP(before, op)							\
+	before									\
+	"mov $" STR(GUEST_DATA) ", %edi\n"					\
+	"mov $" STR(BATCHES) ", %ebp\n"						\
+	"8: mov $" STR(LOOPS) ", %esi\n"					\
+	TSC "mov %rax, %r14\n"							\
+	"9:\n" op								\
+	"dec %esi\n" "jnz 9b\n"							\
+	TSC "sub %r14, %rax\n" "mov %rax, (%rdi)\n" "add $8, %rdi\n"		\
+	"dec %ebp\n" "jnz 8b\n"							\
+	G_DONE
+
+#define WRMSR(msr, high, low) \
+	"mov $" msr ", %ecx\n" "mov $" high ", %edx\n" "mov $" low ", %eax\n" "wrmsr\n"
+#define X2APIC	"mov $0x1b, %ecx\n" "rdmsr\n" "or $0x400, %eax\n" "wrmsr\n" WRMSR("0x80f", "0", "0x1ff")
+/* A handler stands in front, behind a jump of five bytes. This one ends the interrupt. */
+#define OVER	".byte 0xe9\n" ".long 7f - 5f\n" "5: .fill 11, 1, 0x90\n"
+#define HANDLER	OVER \
+		"push %rax\n" "push %rcx\n" "push %rdx\n" "inc %r15\n" WRMSR("0x80b", "0", "0") \
+		"pop %rdx\n" "pop %rcx\n" "pop %rax\n" "iretq\n" "7:\n"
+#define HANDLER_AT	(GUEST_CODE + 16)
+/* Until the interrupt has come. */
+#define AWAIT	"6: cmp %r15, %r13\n" "je 6b\n"
+
+GUEST(b_empty, 64, LOOP("", ""));
+GUEST(b_cpuid, 64, LOOP("", "push %rbx\n" "xor %eax, %eax\n" "xor %ecx, %ecx\n" "cpuid\n" "pop %rbx\n"));
+GUEST(b_vmcall, 64, LOOP("", "mov $999, %eax\n" "vmcall\n"));
+GUEST(b_vmmcall, 64, LOOP("", "mov $999, %eax\n" "vmmcall\n"));
+GUEST(b_rdmsr, 64, LOOP("", "mov $0x3b, %ecx\n" "rdmsr\n"));
+GUEST(b_wrmsr, 64, LOOP("", WRMSR("0x3b", "0", "0")));
+GUEST(b_eoi, 64, LOOP(X2APIC, WRMSR("0x80b", "0", "0")));
+GUEST(b_tpr, 64, LOOP(X2APIC, WRMSR("0x808", "0", "0")));
+GUEST(b_cr8, 64, LOOP(X2APIC, "xor %eax, %eax\n" "mov %rax, %cr8\n"));
+GUEST(b_deadline, 64, LOOP(X2APIC WRMSR("0x832", "0", "0x40040"), WRMSR("0x6e0", "0x7fffffff", "0")));
+GUEST(b_deadline_now, 64,
+      LOOP(HANDLER X2APIC WRMSR("0x832", "0", "0x40040") "sti\n", "mov %r15, %r13\n" WRMSR("0x6e0", "0", "1") AWAIT));
+GUEST(b_self_ipi, 64, LOOP(HANDLER X2APIC "sti\n", "mov %r15, %r13\n" WRMSR("0x83f", "0", STR(VECTOR)) AWAIT));
+GUEST(b_hlt, 64, LOOP(HANDLER X2APIC, "cli\n" WRMSR("0x83f", "0", STR(VECTOR)) "sti\n" "hlt\n"));
+GUEST(b_pio, 64, LOOP("", "in $" STR(PORT_KERNEL) ", %al\n"));
+GUEST(b_pio_user, 64, LOOP("", "in $" STR(PORT_SYNC) ", %al\n"));
+GUEST(b_mmio_user, 64, LOOP("", "mov " STR(GUEST_MMIO) ", %eax\n"));
+GUEST(b_event, 64, LOOP("mov $" STR(PORT_EVENT) ", %edx\n" "mov %edx, %r12d\n", "mov %r12d, %edx\n" "out %al, %dx\n"));
+GUEST(b_wp, 64, LOOP("", "mov %cr0, %rax\n" "xor $0x10000, %rax\n" "mov %rax, %cr0\n"));
+GUEST(b_pge, 64, LOOP("", "mov %cr4, %rax\n" "xor $0x80, %rax\n" "mov %rax, %cr4\n"));
+GUEST(b_pause, 64, LOOP("", "pause\n"));
+GUEST(b_ud, 64, LOOP(OVER "addq $2, (%rsp)\n" "iretq\n" "7:\n", "ud2\n"));
+/* A page of its own each round, from GUEST_HIGH on, which the client has touched. */
+GUEST(b_fault, 64, LOOP("mov $" STR(GUEST_HIGH) ", %r8d\n", "mov (%r8), %al\n" "add $4096, %r8\n"));
+
+#define VENDOR		1	/* SVM and VT-x have two instructions for it: the second blob is AMD's */
+#define IRQCHIP		2
+#define ON_UD		4	/* the handler is that of #UD, else of VECTOR */
+#define DEADLINE	8
+#define FAULTS		16	/* fewer pages than rounds: other numbers */
+
+static const struct figure {
+	const char *name;
+	struct guest_blob blob, amd;
+	unsigned int flags;
+} figures[] = {
+#define ROW(name, blob, flags)	{ name, { blob##_start, blob##_end }, { NULL, NULL }, flags }
+	ROW("cpuid", b_cpuid, 0),
+	{ "hypercall", { b_vmcall_start, b_vmcall_end }, { b_vmmcall_start, b_vmmcall_end }, VENDOR },
+	ROW("rdmsr", b_rdmsr, 0),
+	ROW("wrmsr", b_wrmsr, 0),
+	ROW("x2apic_eoi", b_eoi, IRQCHIP),
+	ROW("x2apic_tpr", b_tpr, IRQCHIP),
+	ROW("cr8_write", b_cr8, IRQCHIP),
+	ROW("tsc_deadline", b_deadline, IRQCHIP | DEADLINE),
+	ROW("tsc_deadline_now", b_deadline_now, IRQCHIP | DEADLINE),
+	ROW("self_ipi", b_self_ipi, IRQCHIP),
+	ROW("hlt_pending", b_hlt, IRQCHIP),
+	ROW("pio_kernel", b_pio, IRQCHIP),
+	ROW("pio_client", b_pio_user, 0),
+	ROW("mmio_client", b_mmio_user, 0),
+	ROW("ioeventfd", b_event, 0),
+	ROW("cr0_wp", b_wp, 0),
+	ROW("cr4_pge", b_pge, 0),
+	ROW("pause", b_pause, 0),
+	ROW("ud", b_ud, ON_UD),
+	ROW("fault_resident", b_fault, FAULTS),
+};
+
+/* The guest is told of the timer only if the client offers it. */
+static void offer_deadline(struct guest *g)
+{
+	struct kvm_cpuid2 *cpuid = supported_cpuid(g->dev);
+	struct kvm_cpuid_entry2 *e = cpuid_find(cpuid, 1, 0);
+
+	e->ecx |= 1 << 24;
+	MUST(vm_ioctl(g->cpu.fd, KVM_SET_CPUID2, cpuid));
+	free(cpuid);
+}
+
+/* Runs until the guest is done; its shortest batch, in ticks a round. */
+static double run(struct guest *g)
+{
+	const uint64_t *batch = (void *)(g->mem + GUEST_DATA);
+	uint64_t least = ~0ULL;
+	int i;
+
+	for (;;) {
+		long exit = guest_run(g);
+
+		if (exit != KVM_EXIT_IO && exit != KVM_EXIT_MMIO) {
+			guest_dump(g);
+			die("exit %ld", exit);
+		}
+		if (guest_at_port(g, PORT_DONE))
+			break;
+	}
+	for (i = 0; i < BATCHES; i++)
+		if (batch[i] < least)
+			least = batch[i];
+	return (double)least / LOOPS;
+}
+
+static double measure(struct guest_blob blob, unsigned int flags)
+{
+	struct guest g;
+	double ticks;
+	int event = -1;
+
+	guest_create(&g, flags & IRQCHIP ? GUEST_IRQCHIP : 0);
+	if (flags & DEADLINE)
+		offer_deadline(&g);
+	if (blob.start == b_event_start) {
+		event = MUST(eventfd(0, EFD_NONBLOCK));
+		MUST(vm_ioeventfd(g.vm, event, PORT_EVENT, 1, KVM_IOEVENTFD_FLAG_PIO, 0));
+	}
+	if (flags & FAULTS) {
+		size_t size = (size_t)BATCHES * LOOPS * PAGE_SIZE;
+		uint8_t *more = mem_alloc(size);
+
+		madvise(more, size, MADV_NOHUGEPAGE);
+		memset(more, 1, size);
+		MUST(vm_set_slot(g.vm, 1, 0, GUEST_HIGH, 0, NULL));
+		MUST(vm_set_slot(g.vm, 1, 0, GUEST_HIGH, size, more));
+	}
+	guest_start(&g, MODE_LONG, blob);
+	guest_set_gate(&g, flags & ON_UD ? UD_VECTOR : VECTOR, HANDLER_AT);
+	ticks = run(&g);
+	if (event >= 0)
+		close(event);
+	guest_destroy(&g);
+	return ticks;
+}
+
+/* Where the first round begins: behind "mov %rax, %r14". */
+static uint64_t round_begin(struct guest_blob blob)
+{
+	const char *at = memmem(blob.start, blob.end - blob.start, "\x49\x89\xc6", 3);
+
+	return at ? GUEST_CODE + (at + 3 - blob.start) : 0;
+}
+
+static void steps(const struct figure *f, struct guest_blob blob)
+{
+	char line[16];
+
+	printf("%s %#lx\n", f->name, round_begin(blob));
+	if (fgets(line, sizeof(line), stdin))
+		measure(blob, f->flags);
+}
+
+static bool wanted(const char *name, int argc, char **argv)
+{
+	int i;
+
+	for (i = 1; i < argc; i++)
+		if (!strcmp(argv[i], name))
+			return true;
+	return argc < 2;
+}
+
+int main(int argc, char **argv)
+{
+	double empty;
+	bool stepped;
+	size_t i;
+	int dev;
+
+	if (argc == 2 && !strcmp(argv[1], "--list")) {
+		for (i = 0; i < sizeof(figures) / sizeof(figures[0]); i++)
+			puts(figures[i].name);
+		return 0;
+	}
+	pin_to_cpu(0);
+	setlinebuf(stdout);
+	dev = dev_open();
+	stepped = argc > 1 && !strcmp(argv[1], "--steps");
+	empty = measure(BLOB(b_empty), 0);
+	for (i = 0; i < sizeof(figures) / sizeof(figures[0]); i++) {
+		const struct figure *f = &figures[i];
+		struct guest_blob blob = (f->flags & VENDOR) && host_is_amd() ? f->amd : f->blob;
+
+		if (!wanted(f->name, argc, argv))
+			continue;
+		if ((f->flags & DEADLINE) && !vm_cap(dev, KVM_CAP_TSC_DEADLINE_TIMER)) {
+			printf("%s -1 -1\n", f->name);
+			continue;
+		}
+		if (stepped) {
+			steps(f, blob);
+			continue;
+		}
+		printf("%s %.2f", f->name, measure(blob, f->flags) - empty);
+		printf(" %.2f\n", measure(blob, f->flags) - empty);
+	}
+	return 0;
+}

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One round of a benchmark, instruction by instruction: what an emulator counts as one, silicon may not.
+
+QEMU's gdb stub stops the machine where the guest's round begins, and from there each instruction of guest and host is
+stepped until the guest is there again. While a step is made no interrupt comes, so only the exit itself is seen.
+"""
+
+import socket
+import struct
+
+# Rounds before those that are looked at: then all is warm. Of these the shortest counts: an earlier interrupt may
+# still have work for another.
+WARM = 40
+LOOKED_AT = 3
+MOST = 100000
+# Registers by gdb's numbers.
+RCX, RIP = 2, 16
+
+PREFIXES = b"\x66\x67\xf2\xf3\x2e\x36\x3e\x26\x64\x65\xf0"
+TWO = {
+    0x22: "write of CR", 0x23: "write of DR", 0x30: "WRMSR", 0x32: "RDMSR", 0x78: "VMREAD", 0x79: "VMWRITE",
+}
+GROUP7 = {
+    0xD8: "VMRUN", 0xDA: "VMLOAD", 0xDB: "VMSAVE", 0xDC: "STGI", 0xDD: "CLGI", 0xDF: "INVLPGA", 0xD1: "XSETBV",
+    0xC2: "VMLAUNCH", 0xC3: "VMRESUME", 0xC4: "VMXOFF",
+}
+# Opcode behind 0f, and the register field of ModRM, of instructions with memory.
+FIELDS = {
+    (0x01, 2): "LGDT", (0x01, 3): "LIDT", (0x01, 7): "INVLPG",
+    (0xAE, 4): "XSAVE", (0xAE, 6): "XSAVE", (0xAE, 5): "XRSTOR",
+    (0xC7, 3): "XRSTOR", (0xC7, 4): "XSAVE", (0xC7, 5): "XSAVE", (0xC7, 6): "VMPTRLD, VMCLEAR, VMXON",
+    (0x00, 2): "LLDT", (0x00, 3): "LTR",
+}
+IPI_MSR = 0x830
+
+
+def classify(code):
+    """The name of an expensive instruction, None for others."""
+    at = 0
+    while at < len(code) and code[at] in PREFIXES:
+        at += 1
+    locked = 0xF0 in code[:at]
+    if at < len(code) and code[at] & 0xF0 == 0x40:
+        at += 1
+    code = code[at : at + 3] + b"\0\0\0"
+    memory = code[2] >> 6 != 3
+    if code[0] == 0x0F:
+        name = TWO.get(code[1]) or (GROUP7.get(code[2]) if code[1] == 1 else None)
+        if not name and memory:
+            name = FIELDS.get((code[1], code[2] >> 3 & 7))
+        if name:
+            return name
+    if locked or (code[0] in (0x86, 0x87) and code[1] >> 6 != 3):
+        return "locked"
+    return None
+
+
+class Stub:
+    """QEMU's end of the remote protocol of gdb."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(300)
+        self.socket.connect(path)
+        self.rest = b""
+        self.ask("qSupported")
+
+    def packet(self):
+        while True:
+            begin = self.rest.find(b"$")
+            end = self.rest.find(b"#", begin)
+            if begin >= 0 and 0 <= end <= len(self.rest) - 3:
+                data, self.rest = self.rest[begin + 1 : end], self.rest[end + 3 :]
+                self.socket.send(b"+")
+                return data.decode()
+            data = self.socket.recv(65536)
+            if not data:
+                raise OSError("the machine has ended")
+            self.rest += data
+
+    def send(self, text):
+        self.socket.send(f"${text}#{sum(text.encode()) & 0xff:02x}".encode())
+
+    def ask(self, text):
+        self.send(text)
+        return self.packet()
+
+    def register(self, number):
+        return struct.unpack("<Q", bytes.fromhex(self.ask(f"p{number:x}")))[0]
+
+    def code(self, rip):
+        answer = self.ask(f"m{rip:x},f")
+        return b"" if answer.startswith("E") else bytes.fromhex(answer)
+
+    def break_at(self, address, on):
+        self.ask(f"{'Z' if on else 'z'}0,{address:x},1")
+
+    def go(self):
+        """Until something stops the machine again."""
+        self.ask("c")
+
+
+def one_round(stub, address, known):
+    """From ADDRESS until it is there again: instructions by name, and all of them. KNOWN: names by address."""
+    counts, total = {}, 0
+    rip = address
+    while not total or (rip != address and total < MOST):
+        if rip not in known:
+            known[rip] = classify(stub.code(rip))
+        name = known[rip]
+        if name == "WRMSR" and stub.register(RCX) & 0xFFFFFFFF == IPI_MSR:
+            name = "IPI"
+        if name:
+            counts[name] = counts.get(name, 0) + 1
+        total += 1
+        stub.ask("s")
+        rip = stub.register(RIP)
+    return counts, total
+
+
+def watch(path, address, begin):
+    """Lets BEGIN start the guest, and looks at some rounds; the machine runs on.
+
+    Gives the shortest round's expensive instructions, by name, and the number of all.
+    """
+    stub = Stub(path)
+    stub.break_at(address, True)
+    stub.send("c")
+    begin()
+    stub.packet()
+    for _ in range(WARM):
+        stub.go()
+    stub.break_at(address, False)
+    known = {}
+    found = min((one_round(stub, address, known) for _ in range(LOOKED_AT)), key=lambda found: found[1])
+    stub.send("D")
+    stub.packet()
+    stub.socket.close()
+    return found
