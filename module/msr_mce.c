@@ -164,7 +164,7 @@ int keel_setup_mce(struct keel_vcpu *vcpu, u64 cap)
  * Uncorrected, but nothing has used the bad data yet: no machine check (SDM 3B, 15.6.3: UCNA). Software may look
  * after it when the CMCI tells.
  */
-static bool no_action(const struct kvm_x86_mce *mce)
+static bool is_ucna(const struct kvm_x86_mce *mce)
 {
 	return (mce->status & MCI_STATUS_UC) && !mce->mcg_status &&
 	       !(mce->status & (MCI_STATUS_PCC | MCI_STATUS_S | MCI_STATUS_AR));
@@ -183,7 +183,7 @@ static bool no_action(const struct kvm_x86_mce *mce)
  */
 int keel_set_mce(struct keel_vcpu *vcpu, const struct kvm_x86_mce *mce)
 {
-	bool uncorrected = mce->status & MCI_STATUS_UC, machine_check = uncorrected && !no_action(mce);
+	bool uncorrected = mce->status & MCI_STATUS_UC, machine_check = uncorrected && !is_ucna(mce);
 	u64 status = mce->status;
 	unsigned int nr;
 	u64 *bank;
