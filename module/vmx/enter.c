@@ -252,7 +252,7 @@ enum keel_exit_class vmx_vcpu_enter(struct keel_vcpu *vcpu)
 void vmx_vcpu_inject(struct keel_vcpu *vcpu, const struct keel_event *ev)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
-	u32 info = VMX_INTR_VALID | ev->type << 8 | ev->vector;
+	u32 type = ev->type, info = VMX_INTR_VALID | ev->vector;
 
 	if (ev->type == KEEL_EV_NMI) {
 		if (vmx_interruptibility(vmx) & VMX_STATE_NMI)
@@ -260,7 +260,7 @@ void vmx_vcpu_inject(struct keel_vcpu *vcpu, const struct keel_event *ev)
 	} else if (ev->type == KEEL_EV_SOFT_INTR) {
 		vmx_write(VMCS_ENTRY_INSN_LEN, vcpu->exit.insn_len ?: 2);
 	} else if (ev->type == KEEL_EV_EXCEPTION && (ev->vector == X86_TRAP_BP || ev->vector == X86_TRAP_OF)) {
-		info |= VMX_INTR_TYPE_SOFT_EXC << 8;
+		type = VMX_INTR_TYPE_SOFT_EXC;
 		vmx_write(VMCS_ENTRY_INSN_LEN, vmx->bp_len);
 	}
 	/* Real mode pushes no error codes, and an entry that says otherwise fails. */
@@ -268,7 +268,7 @@ void vmx_vcpu_inject(struct keel_vcpu *vcpu, const struct keel_event *ev)
 		info |= VMX_INTR_ERROR;
 		vmx_write(VMCS_ENTRY_INTR_ERROR, ev->error);
 	}
-	vmx_write(VMCS_ENTRY_INTR_INFO, info);
+	vmx_write(VMCS_ENTRY_INTR_INFO, info | type << 8);
 	vmx->injecting = true;
 }
 

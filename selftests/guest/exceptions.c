@@ -312,6 +312,14 @@ TEST_F(exc, injected_by_client)
 		EXPECT_EQ(0, ev.exception.injected);
 		ASSERT_DONE(g);
 	}
+	/* The two that instructions raise: where RIP points then is the vendor's. */
+	for (i = BP_VECTOR; i <= BP_VECTOR + 1; i++) {
+		guest_start(g, MODE_LONG, BLOB(nop64));
+		inject(g, i, false, 0);
+		ASSERT_PORT(PORT_EXC, g);
+		EXPECT_EQ(i, guest_exc(g).vector);
+		ASSERT_DONE(g);
+	}
 	guest_start(g, MODE_REAL, BLOB(nop16));
 	inject(g, UD_VECTOR, false, 0);
 	expect_exc(_metadata, g, UD_VECTOR, 0, 0);
