@@ -120,6 +120,8 @@ TEST(blocked_interrupts)
 	struct guest g;
 	int i;
 
+	if (in_testhost("vmx"))
+		SKIP(return, "Bochs reports a step for the STI again and again, under in-tree KVM too");
 	guest_create(&g, GUEST_SPLIT);
 	ASSERT_NE(0, vm_cap(g.vm, KVM_CAP_SET_GUEST_DEBUG2) & KVM_GUESTDBG_BLOCKIRQ);
 	guest_start(&g, MODE_LONG, BLOB(awaits_irq));
