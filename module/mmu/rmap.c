@@ -32,16 +32,10 @@ void keel_shadow_set_leaf(struct keel_vcpu *vcpu, struct keel_shadow_page *page,
 			  u64 entry)
 {
 	struct keel_shadow *shadow = vcpu->vm->mmu.shadow;
-	struct keel_shadow_vcpu *sv = vcpu->mmu.shadow;
-	struct keel_shadow_link *link;
+	struct keel_shadow_link *link = keel_shadow_link(vcpu, page, index, gfn);
 
-	if (WARN_ON_ONCE(!sv->nr_links))
+	if (!link)
 		return;
-	link = sv->links[--sv->nr_links];
-	link->page = page;
-	link->index = index;
-	link->gfn = gfn;
-	page->links[index] = link;
 	hlist_add_head(&link->node, leaf_bucket(shadow, gfn));
 	shadow->nr_leaves++;
 	WRITE_ONCE(page->table[index], entry);

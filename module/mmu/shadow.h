@@ -133,6 +133,8 @@ void keel_shadow_root_put(struct keel_vm *vm, struct keel_shadow_page *page);
 void keel_shadow_reclaim(struct keel_vm *vm, struct keel_zap *z);
 struct hlist_head *keel_shadow_bucket(struct keel_shadow *shadow, gfn_t gfn);
 bool keel_shadow_tracked(struct keel_shadow *shadow, gfn_t gfn);
+struct keel_shadow_link *keel_shadow_link(struct keel_vcpu *vcpu, struct keel_shadow_page *page, unsigned int index,
+					  gfn_t gfn);
 void keel_shadow_set_table(struct keel_vcpu *vcpu, struct keel_shadow_page *page, unsigned int index,
 			   struct keel_shadow_page *child);
 void keel_shadow_clear(struct keel_vm *vm, struct keel_shadow_page *page, unsigned int index);

@@ -139,6 +139,31 @@ struct keel_shadow_page *keel_shadow_page_get(struct keel_vcpu *vcpu, gfn_t gfn,
 }
 
 /**
+ * keel_shadow_link() - take a link from the cache for an entry that is to be filled
+ * @vcpu: the vCPU, whose cache has one
+ * @page: shadow page
+ * @index: an empty entry of it
+ * @gfn: the guest page that a leaf maps, else 0
+ *
+ * Return: the link, which the entry has now; the caller adds it to the list of what the entry leads to. NULL: none is left
+ */
+struct keel_shadow_link *keel_shadow_link(struct keel_vcpu *vcpu, struct keel_shadow_page *page, unsigned int index,
+					  gfn_t gfn)
+{
+	struct keel_shadow_vcpu *sv = vcpu->mmu.shadow;
+	struct keel_shadow_link *link;
+
+	if (WARN_ON_ONCE(!sv->nr_links))
+		return NULL;
+	link = sv->links[--sv->nr_links];
+	link->page = page;
+	link->index = index;
+	link->gfn = gfn;
+	page->links[index] = link;
+	return link;
+}
+
+/**
  * keel_shadow_set_table() - hang a shadow page below another
  * @vcpu: the vCPU, whose cache has a link
  * @page: the upper one
@@ -148,16 +173,10 @@ struct keel_shadow_page *keel_shadow_page_get(struct keel_vcpu *vcpu, gfn_t gfn,
 void keel_shadow_set_table(struct keel_vcpu *vcpu, struct keel_shadow_page *page, unsigned int index,
 			   struct keel_shadow_page *child)
 {
-	struct keel_shadow_vcpu *sv = vcpu->mmu.shadow;
-	struct keel_shadow_link *link;
+	struct keel_shadow_link *link = keel_shadow_link(vcpu, page, index, 0);
 
-	if (WARN_ON_ONCE(!sv->nr_links))
+	if (!link)
 		return;
-	link = sv->links[--sv->nr_links];
-	link->page = page;
-	link->index = index;
-	link->gfn = 0;
-	page->links[index] = link;
 	hlist_add_head(&link->node, &child->parents);
 	WRITE_ONCE(page->table[index], __pa(child->table) | KEEL_SHADOW_TABLE);
 }

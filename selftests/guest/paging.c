@@ -64,6 +64,7 @@ struct config {
 	enum guest_mode mode;
 	bool large;
 	bool wp, smep, smap, ac, nx;
+	bool tcg;	/* QEMU's TCG walks the guest's tables */
 };
 
 struct attempt {
@@ -200,6 +201,9 @@ static void try(struct __test_metadata *_metadata, struct guest *g, const struct
 		ASSERT_EQ(PF_VECTOR, e.vector);
 		ASSERT_EQ(TARGET, vcpu_sregs(&g->cpu).cr2);
 		got = e.error;
+		/* QEMU's TCG leaves the present bit out of reserved-bit faults. */
+		if (c->tcg && got & 8)
+			got |= 1;
 	} else {
 		ASSERT_TRUE(guest_at_port(g, PORT_DONE));
 	}
@@ -264,6 +268,7 @@ static void matrix(struct __test_metadata *_metadata, enum guest_mode mode, bool
 	has_smep = leaf7 && leaf7->ebx & 1 << 7;
 	has_smap = leaf7 && leaf7->ebx & 1 << 20;
 	free(cpuid);
+	c.tcg = in_testhost("svm") && nested_paging(g.dev);
 	for (i = 0; i < 32; i++) {
 		c.wp = i & 1;
 		c.smep = i & 2;

@@ -108,26 +108,12 @@ static int follow(struct keel_view *view, int fd, bool json)
 
 int keel_events(int argc, char **argv)
 {
-	static const struct option longs[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
 	struct keel_view *view = NULL;
 	bool json = false;
-	int opt, fd, ret = 0;
+	int fd, ret = json_option(argc, argv, "events", &json);
 
-	opterr = 0;
-	while (!ret && (opt = getopt_long(argc, argv, ":jh", longs, NULL)) != -1) {
-		if (opt == 'h')
-			return fputs(help, stdout) < 0;
-		if (opt == 'j')
-			json = true;
-		else
-			ret = option_bad(argv, opt, "events");
-	}
-	if (!ret && optind < argc)
-		ret = keel_fail(EINVAL, "unexpected argument '%s': try keel events --help", argv[optind]);
+	if (ret > 0)
+		return fputs(help, stdout) < 0;
 	if (!ret)
 		ret = keel_view_open(&view);
 	if (!ret) {

@@ -213,6 +213,29 @@ int option_bad(char **argv, int opt, const char *command)
 	return keel_fail(EINVAL, "unknown or ambiguous option '%s': try keel %s --help", arg, command);
 }
 
+/* The options of a command that knows --json and --help only. Returns 1 when the help is wanted. */
+int json_option(int argc, char **argv, const char *command, bool *json)
+{
+	static const struct option longs[] = {
+		{ "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int opt;
+
+	opterr = 0;
+	while ((opt = getopt_long(argc, argv, ":jh", longs, NULL)) != -1) {
+		if (opt == 'h')
+			return 1;
+		if (opt != 'j')
+			return option_bad(argv, opt, command);
+		*json = true;
+	}
+	if (optind < argc)
+		return keel_fail(EINVAL, "unexpected argument '%s': try keel %s --help", argv[optind], command);
+	return 0;
+}
+
 int seconds_parse(const char *text, double *seconds)
 {
 	char *end;

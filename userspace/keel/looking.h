@@ -37,6 +37,7 @@ int json_print(struct json_object *object, int flags);
 
 struct option;
 int option_bad(char **argv, int opt, const char *command);
+int json_option(int argc, char **argv, const char *command, bool *json);
 int seconds_parse(const char *text, double *seconds);
 
 #endif

@@ -64,27 +64,13 @@ static int print_json(const struct look *look)
 
 int keel_ps(int argc, char **argv)
 {
-	static const struct option longs[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
 	struct keel_view *view = NULL;
 	struct look look;
 	bool json = false;
-	int opt, ret = 0;
+	int ret = json_option(argc, argv, "ps", &json);
 
-	opterr = 0;
-	while (!ret && (opt = getopt_long(argc, argv, ":jh", longs, NULL)) != -1) {
-		if (opt == 'h')
-			return fputs(help, stdout) < 0;
-		if (opt == 'j')
-			json = true;
-		else
-			ret = option_bad(argv, opt, "ps");
-	}
-	if (!ret && optind < argc)
-		ret = keel_fail(EINVAL, "unexpected argument '%s': try keel ps --help", argv[optind]);
+	if (ret > 0)
+		return fputs(help, stdout) < 0;
 	if (!ret)
 		ret = keel_view_open(&view);
 	if (!ret)
