@@ -8,57 +8,16 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 #include "kselftest_harness.h"
-#include "guest.h"
+#include "mmu_area.h"
 
-#define MB		0x100000
-#define SLOT		5
-#define GPA		0x40000000UL
-#define SIZE		(8 * MB)
-#define PAGES		(SIZE / PAGE_SIZE)
 #define WORDS		(PAGES / 64)
 #define COPY_NS		3000000000ULL
 
-/* rcx writes from rdi on, rsi bytes apart, of the 64-bit value rbx; al zero: reads instead. */
-GUEST(stride, 64,
-      "1: test %al, %al\n"
-      "jz 2f\n"
-      "mov %rbx, (%rdi)\n"
-      "2: mov (%rdi), %rdx\n"
-      "add %rsi, %rdi\n"
-      "dec %rcx\n"
-      "jnz 1b\n"
-      G_SYNC);
-
-/* Bytes from a port into memory at rdi. */
-GUEST(ins, 64,
-      "mov $0x77, %edx\n"
-      "mov $8, %ecx\n"
-      "cld\n"
-      "rep insb\n"
-      G_SYNC);
-
-/* Writes to pseudo-random pages for ever: rbx counts, r12 is the seed, rdi the base. */
-GUEST(scatter, 64,
-      "sti\n"
-      "1: imul $1103515245, %r12d, %r12d\n"
-      "add $12345, %r12d\n"
-      "mov %r12d, %eax\n"
-      "shr $8, %eax\n"
-      "and $" STR(SIZE - 1) ", %eax\n"
-      "and $-8, %eax\n"
-      "inc %rbx\n"
-      "mov %rbx, (%rdi, %rax)\n"
-      "test $0xfff, %rbx\n"
-      "jnz 1b\n"
-      G_SYNC
-      "jmp 1b\n");
-
 FIXTURE(dirty) {
 	struct guest g;
-	uint8_t *area, *data;
+	struct area area;
 	uint64_t log[WORDS];
 };
 
@@ -72,17 +31,14 @@ FIXTURE_VARIANT_ADD(dirty, large) { .advice = MADV_HUGEPAGE };
 FIXTURE_SETUP(dirty)
 {
 	guest_create(&self->g, 0);
-	self->area = mem_alloc(SIZE + 2 * MB);
-	self->data = (uint8_t *)(((uintptr_t)self->area + 2 * MB - 1) & ~(2 * MB - 1));
-	ASSERT_EQ(0, madvise(self->data, SIZE, variant->advice));
-	memset(self->data, 0, SIZE);
-	ASSERT_EQ(0, vm_set_slot(self->g.vm, SLOT, 0, GPA, SIZE, self->data));
+	ASSERT_TRUE(area_create(&self->area, variant->advice));
+	ASSERT_EQ(0, vm_set_slot(self->g.vm, SLOT, 0, GPA, SIZE, self->area.data));
 }
 
 FIXTURE_TEARDOWN(dirty)
 {
 	guest_destroy(&self->g);
-	munmap(self->area, SIZE + 2 * MB);
+	area_destroy(&self->area);
 }
 
 static long get_log(int vm, uint32_t slot, void *bitmap)
@@ -114,13 +70,7 @@ static bool is_set(const uint64_t *log, unsigned int page)
 static void run_stride(struct __test_metadata *_metadata, struct guest *g, bool write, unsigned int first,
 		       unsigned int step, unsigned int count)
 {
-	struct kvm_regs r = {
-		.rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rax = write, .rbx = 0xabcd,
-		.rdi = GPA + first * PAGE_SIZE, .rsi = step * PAGE_SIZE, .rcx = count,
-	};
-
-	guest_start(g, MODE_LONG, BLOB(stride));
-	vcpu_set_regs(&g->cpu, &r);
+	start_stride(g, write, first, step, count);
 	ASSERT_PORT(PORT_SYNC, g);
 }
 
@@ -132,7 +82,7 @@ TEST_F(dirty, exact)
 	/* Everything mapped writable first, so that the start of logging has something to take away. */
 	run_stride(_metadata, g, true, 0, 1, PAGES);
 	EXPECT_EQ(-ENOENT, get_log(g->vm, SLOT, self->log));
-	ASSERT_EQ(0, set_logging(g, self->data, true));
+	ASSERT_EQ(0, set_logging(g, self->area.data, true));
 	memset(self->log, 0xff, sizeof(self->log));
 	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
 	EXPECT_EQ(0, nr_set(self->log));
@@ -154,10 +104,10 @@ TEST_F(dirty, exact)
 
 	/* A log that is stopped is gone; one that starts again starts empty. */
 	run_stride(_metadata, g, true, 3, 1, 1);
-	ASSERT_EQ(0, set_logging(g, self->data, false));
+	ASSERT_EQ(0, set_logging(g, self->area.data, false));
 	EXPECT_EQ(-ENOENT, get_log(g->vm, SLOT, self->log));
 	run_stride(_metadata, g, true, 0, 1, PAGES);
-	ASSERT_EQ(0, set_logging(g, self->data, true));
+	ASSERT_EQ(0, set_logging(g, self->area.data, true));
 	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
 	EXPECT_EQ(0, nr_set(self->log));
 }
@@ -166,7 +116,7 @@ TEST_F(dirty, errors)
 {
 	struct guest *g = &self->g;
 
-	ASSERT_EQ(0, set_logging(g, self->data, true));
+	ASSERT_EQ(0, set_logging(g, self->area.data, true));
 	EXPECT_EQ(-EINVAL, get_log(g->vm, 0xffff, self->log));
 	EXPECT_EQ(-EINVAL, get_log(g->vm, 0xffff0000 | SLOT, self->log));
 	EXPECT_EQ(-ENOENT, get_log(g->vm, SLOT + 1, self->log));
@@ -180,9 +130,9 @@ TEST_F(dirty, move)
 {
 	struct guest *g = &self->g;
 
-	ASSERT_EQ(0, set_logging(g, self->data, true));
+	ASSERT_EQ(0, set_logging(g, self->area.data, true));
 	run_stride(_metadata, g, true, 9, 1, 1);
-	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, KVM_MEM_LOG_DIRTY_PAGES, GPA + SIZE, SIZE, self->data));
+	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, KVM_MEM_LOG_DIRTY_PAGES, GPA + SIZE, SIZE, self->area.data));
 	run_stride(_metadata, g, true, PAGES + 11, 1, 1);
 	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
 	EXPECT_EQ(2, nr_set(self->log));
@@ -194,16 +144,10 @@ TEST_F(dirty, move)
 TEST_F(dirty, string_input)
 {
 	struct guest *g = &self->g;
-	struct kvm_run *run = g->cpu.run;
-	struct kvm_regs r = { .rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rdi = GPA + 17 * PAGE_SIZE - 4 };
 
-	ASSERT_EQ(0, set_logging(g, self->data, true));
-	guest_start(g, MODE_LONG, BLOB(ins));
-	vcpu_set_regs(&g->cpu, &r);
-	while (guest_run(g) == KVM_EXIT_IO && run->io.direction == KVM_EXIT_IO_IN)
-		memset((uint8_t *)run + run->io.data_offset, 0x5a, run->io.count);
-	ASSERT_TRUE(guest_at_port(g, PORT_SYNC));
-	EXPECT_EQ(0x5a, self->data[17 * PAGE_SIZE + 3]);
+	ASSERT_EQ(0, set_logging(g, self->area.data, true));
+	ASSERT_TRUE(run_ins(g));
+	EXPECT_EQ(0x5a, self->area.data[17 * PAGE_SIZE + 3]);
 	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
 	EXPECT_EQ(2, nr_set(self->log));
 	EXPECT_TRUE(is_set(self->log, 16));
@@ -241,7 +185,7 @@ TEST_F(dirty, manual_errors)
 	EXPECT_EQ(0, enable_manual(g->vm, MANUAL));
 
 	EXPECT_EQ(-ENOENT, clear_log(g->vm, SLOT, 0, PAGES, self->log));
-	ASSERT_EQ(0, set_logging(g, self->data, true));
+	ASSERT_EQ(0, set_logging(g, self->area.data, true));
 	EXPECT_EQ(-EINVAL, clear_log(g->vm, 0xffff, 0, PAGES, self->log));
 	EXPECT_EQ(-EINVAL, clear_log(g->vm, 0xffff0000 | SLOT, 0, PAGES, self->log));
 	EXPECT_EQ(-ENOENT, clear_log(g->vm, SLOT + 1, 0, PAGES, self->log));
@@ -264,7 +208,7 @@ TEST_F(dirty, manual)
 
 	ASSERT_EQ(0, enable_manual(g->vm, MANUAL));
 	run_stride(_metadata, g, true, 0, 1, PAGES);
-	ASSERT_EQ(0, set_logging(g, self->data, true));
+	ASSERT_EQ(0, set_logging(g, self->area.data, true));
 	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
 	EXPECT_EQ(0, nr_set(self->log));
 	run_stride(_metadata, g, true, 60, 1, 10);
@@ -305,7 +249,7 @@ TEST_F(dirty, initially_set)
 
 	ASSERT_EQ(0, enable_manual(g->vm, MANUAL | ALL_SET));
 	run_stride(_metadata, g, true, 0, 1, PAGES);
-	ASSERT_EQ(0, set_logging(g, self->data, true));
+	ASSERT_EQ(0, set_logging(g, self->area.data, true));
 	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
 	EXPECT_EQ(PAGES, nr_set(self->log));
 
@@ -327,7 +271,7 @@ TEST_F(dirty, initially_set)
 
 	/* A slot made with its log on begins the same way. */
 	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, 0, 0, 0, NULL));
-	ASSERT_EQ(0, set_logging(g, self->data, true));
+	ASSERT_EQ(0, set_logging(g, self->area.data, true));
 	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
 	EXPECT_EQ(PAGES, nr_set(self->log));
 }
@@ -373,33 +317,31 @@ static void copy_while_running(struct __test_metadata *_metadata, FIXTURE_DATA(d
 {
 	struct guest *g = &self->g;
 	struct writer w = { .cpu = &g->cpu };
-	struct kvm_regs r = { .rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rdi = GPA, .r12 = 4711 };
 	uint64_t end = ns_now() + COPY_NS;
 	uint8_t *copy = calloc(1, SIZE);
 	unsigned long pages = 0, rounds;
 	pthread_t thread;
 
 	ASSERT_EQ(0, enable_manual(g->vm, manual ? MANUAL | ALL_SET : 0));
-	guest_start(g, MODE_LONG, BLOB(scatter));
-	vcpu_set_regs(&g->cpu, &r);
+	start_scatter(g);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, writer_main, &w));
 	usleep(100000);
-	ASSERT_EQ(0, set_logging(g, self->data, true));
-	memcpy(copy, self->data, SIZE);
+	ASSERT_EQ(0, set_logging(g, self->area.data, true));
+	memcpy(copy, self->area.data, SIZE);
 	for (rounds = 0; ns_now() < end; rounds++) {
-		ASSERT_TRUE(copy_round(g, self->data, copy, self->log, &pages, manual));
+		ASSERT_TRUE(copy_round(g, self->area.data, copy, self->log, &pages, manual));
 		/* A slot that goes through all its states meanwhile, beside the one that counts. */
 		if (rounds % 16 == 0) {
-			ASSERT_EQ(0, vm_set_slot(g->vm, 6, 0, GPA + 4 * SIZE, SIZE, self->data));
-			ASSERT_EQ(0, vm_set_slot(g->vm, 6, 0, GPA + 6 * SIZE, SIZE, self->data));
+			ASSERT_EQ(0, vm_set_slot(g->vm, 6, 0, GPA + 4 * SIZE, SIZE, self->area.data));
+			ASSERT_EQ(0, vm_set_slot(g->vm, 6, 0, GPA + 6 * SIZE, SIZE, self->area.data));
 			ASSERT_EQ(0, vm_set_slot(g->vm, 6, 0, 0, 0, NULL));
 		}
 	}
 	w.stop = true;
 	pthread_join(thread, NULL);
 	ASSERT_TRUE(w.good);
-	ASSERT_TRUE(copy_round(g, self->data, copy, self->log, &pages, manual));
-	EXPECT_EQ(0, memcmp(copy, self->data, SIZE));
+	ASSERT_TRUE(copy_round(g, self->area.data, copy, self->log, &pages, manual));
+	EXPECT_EQ(0, memcmp(copy, self->area.data, SIZE));
 	EXPECT_LT(0, pages);
 	TH_LOG("%lu rounds, %lu pages, %lu exits", rounds, pages, w.rounds);
 	free(copy);

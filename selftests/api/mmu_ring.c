@@ -9,50 +9,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "kselftest_harness.h"
-#include "guest.h"
+#include "mmu_area.h"
 
-#define MB		0x100000
-#define SLOT		5
-#define GPA		0x40000000UL
-#define SIZE		(8 * MB)
-#define PAGES		(SIZE / PAGE_SIZE)
 #define RING_BYTES	PAGE_SIZE
 #define RING_SIZE	(RING_BYTES / sizeof(struct kvm_dirty_gfn))
 #define RESERVED	64
 #define RING_OFFSET	(KVM_DIRTY_LOG_PAGE_OFFSET * PAGE_SIZE)
 #define COPY_NS		2000000000ULL
-
-/* rcx writes from rdi on, rsi bytes apart, of rbx. */
-GUEST(stride, 64,
-      "1: mov %rbx, (%rdi)\n"
-      "add %rsi, %rdi\n"
-      "dec %rcx\n"
-      "jnz 1b\n"
-      G_SYNC);
-
-/* Bytes from a port into memory at rdi. */
-GUEST(ins, 64,
-      "mov $0x77, %edx\n"
-      "mov $8, %ecx\n"
-      "cld\n"
-      "rep insb\n"
-      G_SYNC);
-
-/* Writes to pseudo-random pages for ever: rbx counts, r12 is the seed, rdi the base. */
-GUEST(scatter, 64,
-      "sti\n"
-      "1: imul $1103515245, %r12d, %r12d\n"
-      "add $12345, %r12d\n"
-      "mov %r12d, %eax\n"
-      "shr $8, %eax\n"
-      "and $" STR(SIZE - 1) ", %eax\n"
-      "and $-8, %eax\n"
-      "inc %rbx\n"
-      "mov %rbx, (%rdi, %rax)\n"
-      "test $0xfff, %rbx\n"
-      "jnz 1b\n"
-      G_SYNC
-      "jmp 1b\n");
 
 struct ring {
 	struct kvm_dirty_gfn *gfn;
@@ -62,7 +25,7 @@ struct ring {
 FIXTURE(ring) {
 	struct guest g;
 	struct ring ring;
-	uint8_t *area, *data;
+	struct area area;
 	bool dirty[PAGES];
 };
 
@@ -95,29 +58,15 @@ FIXTURE_SETUP(ring)
 	vcpu_set_supported_cpuid(&g->cpu, g->dev);
 	self->ring.gfn = mmap(NULL, RING_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, g->cpu.fd, RING_OFFSET);
 	ASSERT_NE(MAP_FAILED, self->ring.gfn);
-	self->area = mem_alloc(SIZE + 2 * MB);
-	self->data = (uint8_t *)(((uintptr_t)self->area + 2 * MB - 1) & ~(2 * MB - 1));
-	ASSERT_EQ(0, madvise(self->data, SIZE, variant->advice));
-	memset(self->data, 0, SIZE);
-	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, 0, GPA, SIZE, self->data));
+	ASSERT_TRUE(area_create(&self->area, variant->advice));
+	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, 0, GPA, SIZE, self->area.data));
 }
 
 FIXTURE_TEARDOWN(ring)
 {
 	munmap(self->ring.gfn, RING_BYTES);
 	guest_destroy(&self->g);
-	munmap(self->area, SIZE + 2 * MB);
-}
-
-static void prepare(struct guest *g, unsigned int first, unsigned int step, unsigned int count)
-{
-	struct kvm_regs r = {
-		.rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rbx = 0xabcd,
-		.rdi = GPA + first * PAGE_SIZE, .rsi = step * PAGE_SIZE, .rcx = count,
-	};
-
-	guest_start(g, MODE_LONG, BLOB(stride));
-	vcpu_set_regs(&g->cpu, &r);
+	area_destroy(&self->area);
 }
 
 /* Takes the entries that are there; returns their number, or -1 for one that is wrong. */
@@ -157,34 +106,34 @@ TEST_F(ring, exact)
 	struct guest *g = &self->g;
 	unsigned int i;
 
-	prepare(g, 0, 1, PAGES);
+	start_stride(g, true, 0, 1, PAGES);
 	ASSERT_PORT(PORT_SYNC, g);
 	EXPECT_EQ(0, collect(&self->ring, NULL));
-	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, KVM_MEM_LOG_DIRTY_PAGES, GPA, SIZE, self->data));
-	prepare(g, 7, 65, 20);
+	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, KVM_MEM_LOG_DIRTY_PAGES, GPA, SIZE, self->area.data));
+	start_stride(g, true, 7, 65, 20);
 	ASSERT_PORT(PORT_SYNC, g);
 	EXPECT_EQ(20, collect(&self->ring, self->dirty));
 	for (i = 0; i < 20; i++)
 		EXPECT_TRUE(self->dirty[7 + i * 65]);
 
 	/* Until they are reset they are writable and not listed again. */
-	prepare(g, 7, 65, 20);
+	start_stride(g, true, 7, 65, 20);
 	ASSERT_PORT(PORT_SYNC, g);
 	EXPECT_EQ(0, collect(&self->ring, NULL));
 	EXPECT_EQ(20, reset_rings(g));
 	EXPECT_EQ(0, reset_rings(g));
-	prepare(g, 7, 65, 20);
+	start_stride(g, true, 7, 65, 20);
 	ASSERT_PORT(PORT_SYNC, g);
 	EXPECT_EQ(20, collect(&self->ring, NULL));
 	EXPECT_EQ(20, reset_rings(g));
 
 	/* A log that is off lists nothing; on again it starts anew. */
-	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, 0, GPA, SIZE, self->data));
-	prepare(g, 0, 1, PAGES);
+	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, 0, GPA, SIZE, self->area.data));
+	start_stride(g, true, 0, 1, PAGES);
 	ASSERT_PORT(PORT_SYNC, g);
 	EXPECT_EQ(0, collect(&self->ring, NULL));
-	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, KVM_MEM_LOG_DIRTY_PAGES, GPA, SIZE, self->data));
-	prepare(g, 3, 1, 2);
+	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, KVM_MEM_LOG_DIRTY_PAGES, GPA, SIZE, self->area.data));
+	start_stride(g, true, 3, 1, 2);
 	ASSERT_PORT(PORT_SYNC, g);
 	EXPECT_EQ(2, collect(&self->ring, NULL));
 }
@@ -196,8 +145,8 @@ TEST_F(ring, full)
 	unsigned int exits = 0;
 	long reason;
 
-	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, KVM_MEM_LOG_DIRTY_PAGES, GPA, SIZE, self->data));
-	prepare(g, 0, 1, PAGES);
+	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, KVM_MEM_LOG_DIRTY_PAGES, GPA, SIZE, self->area.data));
+	start_stride(g, true, 0, 1, PAGES);
 	while ((reason = guest_run(g)) == KVM_EXIT_DIRTY_RING_FULL) {
 		EXPECT_EQ(KVM_EXIT_DIRTY_RING_FULL, guest_run(g));
 		EXPECT_EQ(0, reset_rings(g));	/* nothing is collected yet */
@@ -216,15 +165,9 @@ TEST_F(ring, full)
 TEST_F(ring, string_input)
 {
 	struct guest *g = &self->g;
-	struct kvm_run *run = g->cpu.run;
-	struct kvm_regs r = { .rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rdi = GPA + 17 * PAGE_SIZE - 4 };
 
-	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, KVM_MEM_LOG_DIRTY_PAGES, GPA, SIZE, self->data));
-	guest_start(g, MODE_LONG, BLOB(ins));
-	vcpu_set_regs(&g->cpu, &r);
-	while (guest_run(g) == KVM_EXIT_IO && run->io.direction == KVM_EXIT_IO_IN)
-		memset((uint8_t *)run + run->io.data_offset, 0x5a, run->io.count);
-	ASSERT_TRUE(guest_at_port(g, PORT_SYNC));
+	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, KVM_MEM_LOG_DIRTY_PAGES, GPA, SIZE, self->area.data));
+	ASSERT_TRUE(run_ins(g));
 	EXPECT_LE(2, collect(&self->ring, self->dirty));
 	EXPECT_EQ(2, nr_dirty(self->dirty));
 	EXPECT_TRUE(self->dirty[16]);
@@ -242,7 +185,7 @@ TEST_F(ring, errors)
 	int vm;
 
 	EXPECT_EQ(65536 * sizeof(struct kvm_dirty_gfn), vm_cap(g->vm, variant->cap));
-	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, KVM_MEM_LOG_DIRTY_PAGES, GPA, SIZE, self->data));
+	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, KVM_MEM_LOG_DIRTY_PAGES, GPA, SIZE, self->area.data));
 	EXPECT_EQ(-ENXIO, vm_ioctl(g->vm, KVM_GET_DIRTY_LOG, &get));
 	EXPECT_EQ(-ENXIO, vm_ioctl(g->vm, KVM_CLEAR_DIRTY_LOG, &clear));
 	EXPECT_EQ(-EINVAL, enable_ring(g->vm, variant->cap, RING_BYTES));
@@ -271,8 +214,8 @@ TEST_F(ring, nonsense)
 	struct guest *g = &self->g;
 	unsigned int i;
 
-	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, KVM_MEM_LOG_DIRTY_PAGES, GPA, SIZE, self->data));
-	prepare(g, 0, 1, ARRAY_SIZE(bad));
+	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, KVM_MEM_LOG_DIRTY_PAGES, GPA, SIZE, self->area.data));
+	start_stride(g, true, 0, 1, ARRAY_SIZE(bad));
 	ASSERT_PORT(PORT_SYNC, g);
 	/* In-tree KVM believes those that were never written, too. */
 	for (i = 0; i < (dev_is_keel(g->dev) ? RING_SIZE : ARRAY_SIZE(bad)); i++) {
@@ -281,7 +224,7 @@ TEST_F(ring, nonsense)
 		self->ring.gfn[i].flags = KVM_DIRTY_GFN_F_RESET;
 	}
 	EXPECT_EQ(ARRAY_SIZE(bad), reset_rings(g));
-	prepare(g, 100, 1, 3);
+	start_stride(g, true, 100, 1, 3);
 	ASSERT_PORT(PORT_SYNC, g);
 }
 
@@ -316,7 +259,7 @@ static bool copy_round(FIXTURE_DATA(ring) *self, uint8_t *copy, unsigned long *p
 	for (i = 0; i < PAGES; i++) {
 		if (!self->dirty[i])
 			continue;
-		memcpy(copy + i * PAGE_SIZE, self->data + i * PAGE_SIZE, PAGE_SIZE);
+		memcpy(copy + i * PAGE_SIZE, self->area.data + i * PAGE_SIZE, PAGE_SIZE);
 		++*pages;
 	}
 	return true;
@@ -327,15 +270,13 @@ TEST_F_TIMEOUT(ring, copy_while_running, 120)
 {
 	struct guest *g = &self->g;
 	struct writer w = { .cpu = &g->cpu };
-	struct kvm_regs r = { .rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rdi = GPA, .r12 = 4711 };
 	uint64_t end = ns_now() + COPY_NS;
 	uint8_t *copy = calloc(1, SIZE);
 	unsigned long pages = 0, rounds;
 	pthread_t thread;
 
-	guest_start(g, MODE_LONG, BLOB(scatter));
-	vcpu_set_regs(&g->cpu, &r);
-	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, KVM_MEM_LOG_DIRTY_PAGES, GPA, SIZE, self->data));
+	start_scatter(g);
+	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, KVM_MEM_LOG_DIRTY_PAGES, GPA, SIZE, self->area.data));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, writer_main, &w));
 	for (rounds = 0; ns_now() < end; rounds++)
 		ASSERT_TRUE(copy_round(self, copy, &pages));
@@ -345,7 +286,7 @@ TEST_F_TIMEOUT(ring, copy_while_running, 120)
 	pthread_join(thread, NULL);
 	ASSERT_TRUE(w.good);
 	ASSERT_TRUE(copy_round(self, copy, &pages));
-	EXPECT_EQ(0, memcmp(copy, self->data, SIZE));
+	EXPECT_EQ(0, memcmp(copy, self->area.data, SIZE));
 	EXPECT_LT(RING_SIZE, pages);
 	TH_LOG("%lu rounds, %lu pages", rounds, pages);
 	free(copy);
