@@ -5,7 +5,7 @@
  * An access that the client must complete ends keel_emulate() with an exit; when the client comes back,
  * the instruction is executed again and the accesses that are done already are answered from a record,
  * in the same order. So a device sees each access once, and the guest's registers change only at the
- * end. The vCPU is locked, vm->srcu is held, the window is closed (all but keel_insn_length()).
+ * end. The vCPU is locked, vm->srcu is held, the window is closed.
  */
 #include <linux/slab.h>
 
@@ -610,9 +610,15 @@ void keel_emul_destroy(struct keel_vcpu *vcpu)
 	vcpu->emul = NULL;
 }
 
-static enum keel_emu_mode current_mode(struct keel_vcpu *vcpu)
+/**
+ * keel_emul_mode() - how the CPU reads instructions now
+ * @vcpu: the vCPU, locked
+ *
+ * Return: the mode (SDM 3A, 3.4.5; APM 2, 4.8)
+ */
+enum keel_emu_mode keel_emul_mode(struct keel_vcpu *vcpu)
 {
-	const struct keel_state *st = keel_st(vcpu, KEEL_ST_RIP | KEEL_ST_CR | KEEL_ST_SEG);
+	const struct keel_state *st = keel_st(vcpu, KEEL_ST_RIP | KEEL_ST_CR | KEEL_ST_CS);
 	u32 ar = st->seg[KEEL_CS].ar;
 
 	if (!(st->cr0 & X86_CR0_PE))
@@ -633,7 +639,7 @@ static void load_registers(struct keel_vcpu *vcpu)
 	emu->rip = st->rip;
 	emu->rflags = st->rflags;
 	emu->cpl = st->cpl;
-	emu->mode = current_mode(vcpu);
+	emu->mode = keel_emul_mode(vcpu);
 }
 
 static void store_registers(struct keel_vcpu *vcpu)
@@ -902,53 +908,4 @@ int keel_emul_task_switch(struct keel_vcpu *vcpu, const struct keel_task_switch 
 	};
 	e->again = task_switch;
 	return task_switch(vcpu);
-}
-
-/**
- * keel_insn_length() - length of the instruction at RIP, from its bytes
- * @vcpu: the vCPU, locked; inside the window nothing sleeps
- *
- * For CPUs that do not save the next RIP. The exit says which instruction it was; the bytes may have
- * been changed by another vCPU since, which hurts that guest alone.
- *
- * Return: bytes (1 to 15); 0 when the fetch faulted: the fault is queued, or the instruction is to be
- * retried; -EAGAIN inside the window: ask again outside; -EINVAL no instruction there
- */
-int keel_insn_length(struct keel_vcpu *vcpu)
-{
-	const struct keel_state *st = keel_st(vcpu, KEEL_ST_RIP | KEEL_ST_CR | KEEL_ST_SEG);
-	struct keel_insn *insn = &vcpu->emul->emu.insn;
-	enum keel_emu_mode mode = current_mode(vcpu);
-	u64 linear = st->rip;
-	struct keel_fault fault;
-	u8 bytes[KEEL_INSN_MAX_LEN];
-	int n;
-
-	if (mode != KEEL_EMU_PROT64)
-		linear = (u32)(linear + st->seg[KEEL_CS].base);
-	n = keel_gva_fetch(vcpu, linear, bytes, sizeof(bytes), &fault, vcpu->in_window);
-	if (n == -EAGAIN)
-		return vcpu->in_window ? -EAGAIN : 0;
-	if (n == -EFAULT) {
-		if (vcpu->in_window)
-			return -EAGAIN;
-		keel_inject_fault(vcpu, &fault);
-		return 0;
-	}
-	if (n < 0)
-		return vcpu->in_window ? -EAGAIN : -EINVAL;
-	switch (keel_decode(insn, bytes, n, mode)) {
-	case KEEL_EMU_OK:
-		return insn->length;
-	case KEEL_EMU_NEED_BYTES:
-		/* The rest lies in a page that can be read only outside, or not at all: that fault is due. */
-		if (vcpu->in_window)
-			return -EAGAIN;
-		if (keel_gva_fetch(vcpu, linear + n, bytes, 1, &fault, false) != -EFAULT)
-			return -EINVAL;
-		keel_inject_fault(vcpu, &fault);
-		return 0;
-	default:
-		return vcpu->in_window ? -EAGAIN : -EINVAL;
-	}
 }

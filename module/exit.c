@@ -15,21 +15,6 @@
 #include "ops.h"
 #include "trace.h"
 
-static bool long_mode64(struct keel_vcpu *vcpu)
-{
-	const struct keel_state *st = keel_st(vcpu, KEEL_ST_CR | KEEL_ST_SEG);
-
-	return (st->efer & EFER_LMA) && (st->seg[KEEL_CS].ar & KEEL_AR_L);
-}
-
-/* Where the exiting instruction is; outside 64-bit mode addresses wrap at 4 GiB. */
-static u64 linear_rip(struct keel_vcpu *vcpu)
-{
-	const struct keel_state *st = keel_st(vcpu, KEEL_ST_RIP | KEEL_ST_SEG);
-
-	return long_mode64(vcpu) ? st->rip : (u32)(st->seg[KEEL_CS].base + st->rip);
-}
-
 /* The length of the exiting instruction: from the hardware, or from its bytes. */
 static int insn_length(struct keel_vcpu *vcpu)
 {
@@ -40,10 +25,12 @@ static int insn_length(struct keel_vcpu *vcpu)
 static void step_over(struct keel_vcpu *vcpu, int len)
 {
 	struct keel_state *st = keel_st_mod(vcpu, KEEL_ST_RIP);
+	u64 rip = st->rip + len;
 
-	st->rip += len;
-	if (!long_mode64(vcpu))
-		st->rip = (u32)st->rip;
+	/* Only where it has gone past 4 GiB does the mode matter. */
+	if (unlikely((rip ^ st->rip) >> 32) && !keel_long_mode64(vcpu))
+		rip = (u32)rip;
+	st->rip = rip;
 	if (keel_st(vcpu, KEEL_ST_SHADOW)->int_shadow)
 		keel_st_mod(vcpu, KEEL_ST_SHADOW)->int_shadow = 0;
 	if (unlikely(st->rflags & X86_EFLAGS_RF))
@@ -266,7 +253,7 @@ int keel_exit_apic_eoi(struct keel_vcpu *vcpu)
  */
 int keel_exit_xsetbv(struct keel_vcpu *vcpu)
 {
-	struct keel_state *st = keel_st(vcpu, KEEL_ST_SEG);
+	struct keel_state *st = keel_st(vcpu, KEEL_ST_CS);
 	int len = insn_length(vcpu);
 
 	if (len <= 0)
@@ -288,11 +275,11 @@ int keel_exit_xsetbv(struct keel_vcpu *vcpu)
  */
 int keel_hypercall(struct keel_vcpu *vcpu, const u64 *gpr, u64 *result)
 {
-	bool user = keel_st(vcpu, KEEL_ST_SEG)->cpl;
+	bool user = keel_st(vcpu, KEEL_ST_CS)->cpl;
 	struct keel_hypercall hc = {
 		.nr = gpr[KEEL_RAX],
 		.arg = { gpr[KEEL_RBX], gpr[KEEL_RCX], gpr[KEEL_RDX], gpr[KEEL_RSI] },
-		.wide = long_mode64(vcpu),
+		.wide = keel_long_mode64(vcpu),
 		.ret = -KVM_EPERM,
 	};
 	int i;
@@ -340,7 +327,7 @@ int keel_exit_ud(struct keel_vcpu *vcpu)
 	struct keel_fault fault;
 	const u8 *native = keel_ops->hypercall;
 	u8 bytes[3];
-	u64 linear = linear_rip(vcpu);
+	u64 linear = keel_linear_rip(vcpu);
 	gpa_t gpa;
 
 	if (keel_quirk(vcpu, KVM_X86_QUIRK_FIX_HYPERCALL_INSN) &&
@@ -375,7 +362,7 @@ int keel_exit_debug(struct keel_vcpu *vcpu, u64 dr6, u8 vector)
 			keel_inject_debug(vcpu, dr6);
 		return KEEL_RESUME;
 	}
-	st = keel_st(vcpu, KEEL_ST_RIP | KEEL_ST_SEG | KEEL_ST_DR);
+	st = keel_st(vcpu, KEEL_ST_RIP | KEEL_ST_CS | KEEL_ST_DR);
 	run->exit_reason = KVM_EXIT_DEBUG;
 	run->debug.arch.exception = vector;
 	run->debug.arch.pc = st->seg[KEEL_CS].base + st->rip;
@@ -434,7 +421,7 @@ int keel_exit_undefined(struct keel_vcpu *vcpu)
 
 static bool rip_unmoved(struct keel_vcpu *vcpu)
 {
-	return linear_rip(vcpu) == vcpu->pio.linear_rip;
+	return keel_st(vcpu, KEEL_ST_RIP)->rip == vcpu->pio.rip && !vcpu->pio.moved;
 }
 
 static void io_in_result(struct keel_vcpu *vcpu, const void *data, u8 size)
@@ -502,7 +489,8 @@ int keel_exit_io(struct keel_vcpu *vcpu, u16 port, u8 size, bool in, bool string
 	vcpu->pio.in = in;
 	vcpu->pio.size = size;
 	vcpu->pio.insn_len = len;
-	vcpu->pio.linear_rip = linear_rip(vcpu);
+	vcpu->pio.moved = false;
+	vcpu->pio.rip = vcpu->st.rip;
 	memset(vcpu->pio_data, 0, sizeof(val));
 	if (!in)
 		memcpy(vcpu->pio_data, &val, size);
@@ -678,7 +666,7 @@ static int emulation_failure(struct keel_vcpu *vcpu)
 	run->emulation_failure.suberror = KVM_INTERNAL_ERROR_EMULATION;
 	run->emulation_failure.flags = 0;
 	run->emulation_failure.ndata = 1;
-	n = keel_gva_fetch(vcpu, linear_rip(vcpu), bytes, sizeof(bytes), &fault, vcpu->in_window);
+	n = keel_gva_fetch(vcpu, keel_linear_rip(vcpu), bytes, sizeof(bytes), &fault, vcpu->in_window);
 	if (n <= 0)
 		return KEEL_TO_USER;
 	run->emulation_failure.flags = KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES;
@@ -706,7 +694,7 @@ int keel_exit_emulation_failed(struct keel_vcpu *vcpu)
 	if (vcpu->vm->exit_on_emulation_error)
 		return emulation_failure(vcpu);
 	keel_inject_exception(vcpu, X86_TRAP_UD);
-	return keel_st(vcpu, KEEL_ST_SEG)->cpl ? KEEL_RESUME : emulation_failure(vcpu);
+	return keel_st(vcpu, KEEL_ST_CS)->cpl ? KEEL_RESUME : emulation_failure(vcpu);
 }
 
 /**

@@ -363,6 +363,7 @@ int keel_inject_pending(struct keel_vcpu *vcpu)
 	windows = inject_async(vcpu, busy);
 	if (vcpu->run->request_interrupt_window && keel_accepts_client_interrupt(vcpu))
 		windows |= KEEL_WIN_IRQ;
+	vcpu->event_waits = windows;
 	if (!keel_delivers_softly(vcpu))
 		keel_ops->vcpu_want_window(vcpu, windows);
 	return KEEL_RESUME;

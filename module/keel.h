@@ -89,13 +89,15 @@ struct keel_dtable {
  * struct keel_state between two entries; everything else is fetched when first asked for.
  */
 #define KEEL_ST_RIP		0x01	/* rip, rflags */
-#define KEEL_ST_SEG		0x02	/* seg[], cpl */
+#define KEEL_ST_CS		0x80	/* seg[KEEL_CS], cpl; only for reading: what changes them changes KEEL_ST_SEG */
+#define KEEL_ST_OTHER_SEGS	0x02	/* the rest of seg[] */
+#define KEEL_ST_SEG		(KEEL_ST_CS | KEEL_ST_OTHER_SEGS)
 #define KEEL_ST_DT		0x04	/* gdt, idt */
 #define KEEL_ST_CR		0x08	/* cr0, cr2, cr3, cr4, efer, pdpte[] */
 #define KEEL_ST_MSR		0x10	/* star ... pat */
 #define KEEL_ST_DR		0x20	/* dr6, dr7 (dr0 to dr3 are always current) */
 #define KEEL_ST_SHADOW		0x40	/* int_shadow */
-#define KEEL_ST_ALL		0x7f
+#define KEEL_ST_ALL		0xff
 
 /**
  * struct keel_state - the architectural state of a vCPU
@@ -214,7 +216,8 @@ struct keel_pio {
 	u8 size;		/* bytes an element */
 	u8 insn_len;
 	bool in;
-	u64 linear_rip;		/* of the instruction: the client may move it meanwhile */
+	bool moved;		/* the client has changed CS.base meanwhile */
+	u64 rip;		/* of the instruction, which the client may change, too */
 };
 
 /* The decoded reason of the last exit, filled by the vendor; see run.c. */
@@ -299,6 +302,7 @@ struct keel_vcpu {
 	struct keel_state st;
 	u32 st_valid, st_dirty;		/* KEEL_ST_* */
 	struct keel_events ev;
+	bool event_waits;		/* at the last entry one could not be delivered, and there is a window for it */
 	struct keel_cpuid cpuid;
 	struct keel_fpu *fpu;
 	u64 tsc_offset;			/* guest TSC = host TSC + offset */
@@ -538,9 +542,12 @@ void keel_emul_destroy(struct keel_vcpu *vcpu);
 int keel_emulate(struct keel_vcpu *vcpu);
 int keel_emulate_first(struct keel_vcpu *vcpu);
 int keel_emulate_again(struct keel_vcpu *vcpu);
-int keel_insn_length(struct keel_vcpu *vcpu);
+enum keel_emu_mode keel_emul_mode(struct keel_vcpu *vcpu);
 int keel_emul_deliver(struct keel_vcpu *vcpu, u8 type, u8 vector, bool has_error, u32 error);
 int keel_emul_task_switch(struct keel_vcpu *vcpu, const struct keel_task_switch *ts, u8 insn_len);
+
+/* insnlen.c */
+int keel_insn_length(struct keel_vcpu *vcpu);
 
 /* interpret.c */
 struct keel_execution;

@@ -13,6 +13,7 @@
 #define KEEL_OPS_H
 
 #include <linux/keel.h>
+#include <asm/msr-index.h>
 
 #include "keel.h"
 
@@ -179,6 +180,22 @@ static inline struct keel_state *keel_st_mod(struct keel_vcpu *vcpu, u32 mask)
 {
 	vcpu->st_dirty |= mask;
 	return keel_st(vcpu, mask);
+}
+
+/* In 64-bit mode, not in one of the others that long mode has (SDM 3A, 5.2.1; APM 2, 1.3.1)? */
+static inline bool keel_long_mode64(struct keel_vcpu *vcpu)
+{
+	const struct keel_state *st = keel_st(vcpu, KEEL_ST_CR | KEEL_ST_CS);
+
+	return (st->efer & EFER_LMA) && (st->seg[KEEL_CS].ar & KEEL_AR_L);
+}
+
+/* Where the exiting instruction is; outside 64-bit mode addresses wrap at 4 GiB. */
+static inline u64 keel_linear_rip(struct keel_vcpu *vcpu)
+{
+	const struct keel_state *st = keel_st(vcpu, KEEL_ST_RIP | KEEL_ST_CS);
+
+	return keel_long_mode64(vcpu) ? st->rip : (u32)(st->seg[KEEL_CS].base + st->rip);
 }
 
 #endif /* KEEL_OPS_H */

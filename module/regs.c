@@ -163,6 +163,7 @@ static long sregs_set_common(struct keel_vcpu *vcpu, const struct kvm_sregs *s)
 		return -EINVAL;
 
 	st = keel_st_mod(vcpu, KEEL_ST_SEG | KEEL_ST_DT | KEEL_ST_CR);
+	vcpu->pio.moved |= st->seg[KEEL_CS].base != s->cs.base;
 	seg_set(&st->seg[KEEL_CS], &s->cs);
 	seg_set(&st->seg[KEEL_DS], &s->ds);
 	seg_set(&st->seg[KEEL_ES], &s->es);

@@ -138,9 +138,21 @@ static int serve_requests(struct keel_vcpu *vcpu)
 	return KEEL_RESUME;
 }
 
-/* The requests of WINDOW_REQUESTS, and what they lead to: interrupts off, nothing sleeps. */
-static void window_requests(struct keel_vcpu *vcpu)
+/*
+ * Exits after which the events that wait are those that waited before: what their handlers raise, they request
+ * KEEL_REQ_EVENT for, like everybody else who raises something.
+ */
+#define QUIET_EXITS	(BIT_ULL(KEEL_REASON_CPUID) | BIT_ULL(KEEL_REASON_RDMSR) | BIT_ULL(KEEL_REASON_WRMSR) | \
+			 BIT_ULL(KEEL_REASON_IO) | BIT_ULL(KEEL_REASON_HYPERCALL))
+
+/*
+ * The requests of WINDOW_REQUESTS, and what they lead to: interrupts off, nothing sleeps. Returns whether there were
+ * any, and so perhaps an event.
+ */
+static bool window_requests(struct keel_vcpu *vcpu)
 {
+	if (!(READ_ONCE(vcpu->requests) & WINDOW_REQUESTS))
+		return false;
 	if (keel_check_request(KEEL_REQ_TIMER, vcpu))
 		keel_lapic_inject_timer(vcpu);
 	if (keel_check_request(KEEL_REQ_TLB_FLUSH, vcpu))
@@ -149,6 +161,7 @@ static void window_requests(struct keel_vcpu *vcpu)
 	/* EVENT is cleared first: what arrives after this pass raises it anew. */
 	clear_bit(KEEL_REQ_EVENT, &vcpu->requests);
 	smp_mb__after_atomic();
+	return true;
 }
 
 static bool host_wants_cpu(void)
@@ -156,15 +169,12 @@ static bool host_wants_cpu(void)
 	return keel_task_work_pending() || local_softirq_pending();
 }
 
-static void sync_state_in(struct keel_vcpu *vcpu)
+/* The task priority as the guest sees it, and whether its writes are of interest. */
+static void sync_tpr_in(struct keel_vcpu *vcpu)
 {
 	u8 tpr = keel_get_cr8(vcpu);
 	int irr;
 
-	if (vcpu->st_dirty) {
-		keel_ops->set_state(vcpu, vcpu->st_dirty);
-		vcpu->st_dirty = 0;
-	}
 	/* Writes of CR8 exit while an interrupt waits for it to drop; always when the client has the APIC. */
 	irr = vcpu->apic ? keel_lapic_highest_irr(vcpu) : 0;
 	keel_ops->vcpu_update_tpr(vcpu, tpr, irr >= 0 && irr >> 4 <= tpr, irr);
@@ -185,14 +195,20 @@ static void sync_state_out(struct keel_vcpu *vcpu)
  */
 static int run_inner(struct keel_vcpu *vcpu, bool *cold)
 {
+	bool look = true;
 	int r;
 
 	for (;;) {
-		window_requests(vcpu);
-		r = keel_inject_pending(vcpu);
-		if (r != KEEL_RESUME)
-			return r;
-		sync_state_in(vcpu);
+		if (window_requests(vcpu) || look) {
+			r = keel_inject_pending(vcpu);
+			if (r != KEEL_RESUME)
+				return r;
+			sync_tpr_in(vcpu);
+		}
+		if (vcpu->st_dirty & ~KEEL_ST_RIP) {
+			keel_ops->set_state(vcpu, vcpu->st_dirty);
+			vcpu->st_dirty = 0;
+		}
 
 		WRITE_ONCE(vcpu->mode, KEEL_IN_GUEST);
 		if (static_branch_unlikely(&keel_checked))
@@ -201,6 +217,7 @@ static int run_inner(struct keel_vcpu *vcpu, bool *cold)
 		if (READ_ONCE(vcpu->requests) || host_wants_cpu()) {
 			WRITE_ONCE(vcpu->mode, KEEL_OUTSIDE);
 			keel_ops->vcpu_cancel(vcpu);
+			look = true;
 			if (!(READ_ONCE(vcpu->requests) & ~WINDOW_REQUESTS) && !host_wants_cpu())
 				continue;
 			return KEEL_RESUME;
@@ -226,6 +243,7 @@ static int run_inner(struct keel_vcpu *vcpu, bool *cold)
 		}
 		if (r != KEEL_RESUME || !vcpu_runnable(vcpu) || client_wants_window(vcpu) || vcpu->step_exit)
 			return r;
+		look = vcpu->event_waits || !(BIT_ULL(vcpu->exit.reason) & QUIET_EXITS);
 	}
 }
 
@@ -263,7 +281,7 @@ static int run_window(struct keel_vcpu *vcpu, int *srcu)
 		keel_hostregs_load(vcpu);
 		r = run_inner(vcpu, &cold);
 		if (need_resched())
-			WRITE_ONCE(vcpu->sched.in_kernel, !keel_st(vcpu, KEEL_ST_SEG)->cpl);
+			WRITE_ONCE(vcpu->sched.in_kernel, !keel_st(vcpu, KEEL_ST_CS)->cpl);
 		keel_hostregs_restore(vcpu);
 		keel_ops->window_close(vcpu);
 		keel_spec_window_close(vcpu);

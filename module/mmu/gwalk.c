@@ -170,8 +170,14 @@ static int walk_tables(struct keel_walk *w, gva_t gva, u32 access, struct keel_f
 	return 0;
 }
 
-/* SDM 3A, 4.6.1; APM 2, 5.6. */
-static bool walk_permits(const struct keel_walk *w, u32 access)
+/**
+ * keel_walk_permits() - may this access be, as the levels together grant (SDM 3A, 4.6.1; APM 2, 5.6)
+ * @w: a walk; of it the registers, and user, write and nx
+ * @access: KEEL_ACC_*
+ *
+ * Return: true, or false: #PF
+ */
+bool keel_walk_permits(const struct keel_walk *w, u32 access)
 {
 	if ((access & KEEL_ACC_EXEC) && w->nx)
 		return false;
@@ -256,7 +262,7 @@ int keel_gva_walk(struct keel_vcpu *vcpu, gva_t gva, u32 access, struct keel_wal
 		r = walk_tables(w, gva, access, fault);
 		if (r)
 			return r;
-		if (!walk_permits(w, access))
+		if (!keel_walk_permits(w, access))
 			return fault_set(w, gva, access, KEEL_ACC_PRESENT, fault);
 		r = walk_set_ad(w, access);
 		if (r < 0)
@@ -284,8 +290,14 @@ int keel_gva_to_gpa(struct keel_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, s
 		    bool atomic)
 {
 	struct keel_walk w;
+	int r;
 
-	return keel_gva_walk(vcpu, gva, access, &w, gpa, fault, atomic);
+	if (keel_gcache_translate(vcpu, gva, access, gpa))
+		return 0;
+	r = keel_gva_walk(vcpu, gva, access, &w, gpa, fault, atomic);
+	if (!r)
+		keel_gcache_remember(&w, gva, *gpa);
+	return r;
 }
 
 /**
@@ -308,10 +320,15 @@ int keel_gva_fetch(struct keel_vcpu *vcpu, gva_t linear, void *buf, unsigned int
 {
 	u32 access = KEEL_ACC_EXEC;
 	unsigned int done = 0;
+	u64 code[2];
 	int r;
 
-	if (keel_st(vcpu, KEEL_ST_SEG)->cpl == 3)
+	if (keel_st(vcpu, KEEL_ST_CS)->cpl == 3)
 		access |= KEEL_ACC_USER;
+	if (len <= KEEL_INSN_MAX_LEN && keel_gcache_fetch(vcpu, linear, code)) {
+		memcpy(buf, code, len);
+		return len;
+	}
 	while (done < len) {
 		gva_t gva = linear + done;
 		unsigned int n = min_t(unsigned int, len - done, PAGE_SIZE - offset_in_page(gva));

@@ -15,7 +15,7 @@
 #define KEEL_GPTE_PS	BIT_ULL(7)
 #define KEEL_GPTE_NX	BIT_ULL(63)
 
-#define KEEL_GWALK_LEVELS	5
+#define KEEL_GWALK_LEVELS	KEEL_GCACHE_LEVELS
 
 /* The paging mode, and what a walk in it has gathered. */
 struct keel_walk {
@@ -41,5 +41,11 @@ static inline bool keel_walk_is_pae(const struct keel_walk *w)
 
 int keel_gva_walk(struct keel_vcpu *vcpu, gva_t gva, u32 access, struct keel_walk *w, gpa_t *gpa,
 		  struct keel_fault *fault, bool atomic);
+bool keel_walk_permits(const struct keel_walk *w, u32 access);
+
+/* gcache.c */
+bool keel_gcache_translate(struct keel_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa);
+bool keel_gcache_fetch(struct keel_vcpu *vcpu, gva_t linear, u64 *buf);
+void keel_gcache_remember(const struct keel_walk *w, gva_t gva, gpa_t gpa);
 
 #endif /* KEEL_GWALK_H */

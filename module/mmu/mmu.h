@@ -97,6 +97,26 @@ struct keel_mmu {
 /* Roots that a vCPU keeps, each with a tag of its own, so that a change of CR3 need not flush. */
 #define KEEL_MMU_ROOTS		4
 
+#define KEEL_GCACHE_BITS	4
+#define KEEL_GCACHE_ENTRIES	BIT(KEEL_GCACHE_BITS)
+#define KEEL_GCACHE_LEVELS	5
+
+/* A walk of the guest's tables that may still hold, see gcache.c. */
+struct keel_gcache_entry {
+	u64 page;			/* the linear address, in pages */
+	u64 cr0, cr3, cr4, efer;
+	u64 generation;			/* of the slots */
+	gpa_t gpa;			/* of the page */
+	unsigned long hva;		/* of it; 0: not in a slot */
+	u8 depth;			/* table entries on the way; 0: nothing here */
+	bool user, write, nx, dirty;	/* as all levels together grant; the leaf's dirty bit */
+	bool exec, exec_user;		/* may the kernel, may a program fetch from it */
+	struct {
+		unsigned long hva;
+		u64 pte;
+	} table[KEEL_GCACHE_LEVELS];
+};
+
 struct keel_mmu_vcpu {
 	/* Zeroed page-table pages, topped up outside the lock, spent inside it. */
 	void *cache[KEEL_MMU_CACHE];
@@ -107,6 +127,7 @@ struct keel_mmu_vcpu {
 	unsigned int tag;		/* 0 to KEEL_MMU_ROOTS - 1; nested paging has 0 alone */
 	unsigned long drop_tags;	/* a bit a tag: its translations are another root's; the vendor clears it */
 	struct keel_shadow_vcpu *shadow;
+	struct keel_gcache_entry gcache[KEEL_GCACHE_ENTRIES];
 
 	/* checked.c */
 	u64 checked_id;			/* never 0, never used again */

@@ -30,21 +30,25 @@ static void seg_set(struct vmcb_seg *v, const struct keel_seg *seg)
 		v->attr &= ~KEEL_AR_P;
 }
 
-static void segs_get(struct keel_state *st, const struct vmcb_save *s)
+static void other_segs_get(struct keel_state *st, const struct vmcb_save *s)
 {
 	seg_get(&st->seg[KEEL_ES], &s->es);
-	seg_get(&st->seg[KEEL_CS], &s->cs);
 	seg_get(&st->seg[KEEL_SS], &s->ss);
 	seg_get(&st->seg[KEEL_DS], &s->ds);
 	seg_get(&st->seg[KEEL_FS], &s->fs);
 	seg_get(&st->seg[KEEL_GS], &s->gs);
 	seg_get(&st->seg[KEEL_LDTR], &s->ldtr);
 	seg_get(&st->seg[KEEL_TR], &s->tr);
-	/* The CPU does not keep the G bit of these in every case; it follows from the limit. */
-	if (st->seg[KEEL_CS].limit > 0xfffff)
-		st->seg[KEEL_CS].ar |= KEEL_AR_G;
 	/* A loaded task register is busy, whatever the save area says (15.5.1 leaves it open). */
 	st->seg[KEEL_TR].ar |= 2;
+}
+
+static void cs_get(struct keel_state *st, const struct vmcb_save *s)
+{
+	seg_get(&st->seg[KEEL_CS], &s->cs);
+	/* The CPU does not keep the G bit in every case; it follows from the limit. */
+	if (st->seg[KEEL_CS].limit > 0xfffff)
+		st->seg[KEEL_CS].ar |= KEEL_AR_G;
 	st->cpl = s->cpl;
 }
 
@@ -71,8 +75,10 @@ void svm_get_state(struct keel_vcpu *vcpu, u32 mask)
 	const struct vmcb_save *s = &to_svm(vcpu)->vmcb->save;
 	struct keel_state *st = &vcpu->st;
 
-	if (mask & KEEL_ST_SEG)
-		segs_get(st, s);
+	if (mask & KEEL_ST_CS)
+		cs_get(st, s);
+	if (mask & KEEL_ST_OTHER_SEGS)
+		other_segs_get(st, s);
 	if (mask & KEEL_ST_DT) {
 		st->gdt = (struct keel_dtable) { s->gdtr.base, s->gdtr.limit };
 		st->idt = (struct keel_dtable) { s->idtr.base, s->idtr.limit };

@@ -20,19 +20,30 @@ static const u8 seg_order[] = {
 	KEEL_ES, KEEL_CS, KEEL_SS, KEEL_DS, KEEL_FS, KEEL_GS, KEEL_LDTR, KEEL_TR,
 };
 
-static void segs_get(struct keel_state *st)
+#define CS_IN_ORDER	1
+#define SS_IN_ORDER	2
+
+static void seg_get(struct keel_seg *seg, int i)
+{
+	seg->selector = vmx_read(VMCS_GUEST_ES_SEL + 2 * i);
+	seg->base = vmx_read(VMCS_GUEST_ES_BASE + 2 * i);
+	seg->limit = vmx_read(VMCS_GUEST_ES_LIMIT + 2 * i);
+	seg->ar = vmx_read(VMCS_GUEST_ES_AR + 2 * i);
+}
+
+static void other_segs_get(struct keel_state *st)
 {
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(seg_order); i++) {
-		struct keel_seg *seg = &st->seg[seg_order[i]];
+	for (i = 0; i < ARRAY_SIZE(seg_order); i++)
+		if (seg_order[i] != KEEL_CS)
+			seg_get(&st->seg[seg_order[i]], i);
+}
 
-		seg->selector = vmx_read(VMCS_GUEST_ES_SEL + 2 * i);
-		seg->base = vmx_read(VMCS_GUEST_ES_BASE + 2 * i);
-		seg->limit = vmx_read(VMCS_GUEST_ES_LIMIT + 2 * i);
-		seg->ar = vmx_read(VMCS_GUEST_ES_AR + 2 * i);
-	}
-	st->cpl = st->seg[KEEL_SS].ar >> KEEL_AR_DPL_SHIFT & 3;
+static void cs_get(struct keel_state *st)
+{
+	seg_get(&st->seg[KEEL_CS], CS_IN_ORDER);
+	st->cpl = vmx_read(VMCS_GUEST_ES_AR + 2 * SS_IN_ORDER) >> KEEL_AR_DPL_SHIFT & 3;
 }
 
 /* 27.3.1.2: what entry demands of access rights. */
@@ -136,8 +147,10 @@ void vmx_get_state(struct keel_vcpu *vcpu, u32 mask)
 
 	if (WARN_ON_ONCE(!vcpu->in_window))
 		return;
-	if (mask & KEEL_ST_SEG)
-		segs_get(st);
+	if (mask & KEEL_ST_CS)
+		cs_get(st);
+	if (mask & KEEL_ST_OTHER_SEGS)
+		other_segs_get(st);
 	if (mask & KEEL_ST_DT) {
 		st->gdt = (struct keel_dtable) { vmx_read(VMCS_GUEST_GDTR_BASE), vmx_read(VMCS_GUEST_GDTR_LIMIT) };
 		st->idt = (struct keel_dtable) { vmx_read(VMCS_GUEST_IDTR_BASE), vmx_read(VMCS_GUEST_IDTR_LIMIT) };

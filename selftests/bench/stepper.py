@@ -101,8 +101,9 @@ class Stub:
 
 
 def one_round(stub, address, known):
-    """From ADDRESS until it is there again: instructions by name, and all of them. KNOWN: names by address."""
+    """From ADDRESS until it is there again: instructions by name, all of them, and by address. KNOWN: names by address."""
     counts, total = {}, 0
+    places = {}
     rip = address
     while not total or (rip != address and total < MOST):
         if rip not in known:
@@ -113,15 +114,16 @@ def one_round(stub, address, known):
         if name:
             counts[name] = counts.get(name, 0) + 1
         total += 1
+        places[rip] = places.get(rip, 0) + 1
         stub.ask("s")
         rip = stub.register(RIP)
-    return counts, total
+    return counts, total, places
 
 
 def watch(path, address, begin):
     """Lets BEGIN start the guest, and looks at some rounds; the machine runs on.
 
-    Gives the shortest round's expensive instructions, by name, and the number of all.
+    Gives the shortest round's expensive instructions, by name, the number of all, and how often each address was met.
     """
     stub = Stub(path)
     stub.break_at(address, True)

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A guest that changes its page tables between exits at one linear address: the hypervisor, which has to read the
+ * instruction or to find the device, must see what the CPU sees.
+ */
+#include "kselftest_harness.h"
+#include "guest.h"
+
+#define TABLE1		GUEST_DATA
+#define TABLE2		(GUEST_DATA + PAGE_SIZE)
+#define BASE		0x200000UL	/* what the tables map */
+#define LINEAR		(BASE + 0x5000)
+#define DEVICES		0x80000000UL
+#define FLAGS		0x67UL		/* present, writable, user, accessed, dirty */
+
+/* rdi into the table entry at rsi, then a call to rbx. */
+GUEST(call, 64, "movq %rdi, (%rsi)\n" "invlpg (%rbx)\n" "xorl %eax, %eax\n" "xorl %ecx, %ecx\n"
+      "movq %rbx, %r15\n" "call *%r15\n" G_DONE);
+/* The same with a read. */
+GUEST(load, 64, "movq %rdi, (%rsi)\n" "invlpg (%rbx)\n" "movl (%rbx), %eax\n" G_DONE);
+
+FIXTURE(remap) {
+	struct guest g;
+};
+
+FIXTURE_SETUP(remap)
+{
+	struct guest *g = &self->g;
+	int i;
+
+	guest_create(g, 0);
+	guest_start(g, MODE_LONG, BLOB(call));
+	for (i = 0; i < 512; i++) {
+		((uint64_t *)(g->mem + TABLE1))[i] = (BASE + i * PAGE_SIZE) | FLAGS;
+		((uint64_t *)(g->mem + TABLE2))[i] = (BASE + (i ^ 1) * PAGE_SIZE) | FLAGS;
+	}
+	*guest_pte(g, BASE) = TABLE1 | FLAGS;
+	/* CPUID with one prefix, with none, with two; all return. What follows ends the guest. */
+	memset(g->mem + BASE, 0xf4, 512 * PAGE_SIZE);
+	memcpy(g->mem + BASE + 0x4000, "\x2e\x0f\xa2\xc3", 4);
+	memcpy(g->mem + BASE + 0x5000, "\x0f\xa2\xc3", 3);
+	memcpy(g->mem + BASE + 0x6000, "\x2e\x66\x0f\xa2\xc3", 5);
+}
+
+FIXTURE_TEARDOWN(remap)
+{
+	guest_destroy(&self->g);
+}
+
+static void begin(struct guest *g, uint64_t entry_at, uint64_t entry)
+{
+	struct kvm_regs r = { .rip = GUEST_CODE, .rsp = GUEST_STACK, .rflags = 2 };
+
+	r.rdi = entry;
+	r.rsi = entry_at;
+	r.rbx = LINEAR;
+	vcpu_set_regs(&g->cpu, &r);
+}
+
+static uint64_t leaf_at(void)
+{
+	return TABLE1 + (LINEAR - BASE) / PAGE_SIZE * 8;
+}
+
+static uint64_t directory_at(void)
+{
+	return GUEST_PD + BASE / 0x200000 * 8;
+}
+
+#define ASSERT_CALL(at, entry) do {			\
+	begin(&self->g, at, entry);			\
+	ASSERT_DONE(&self->g);				\
+} while (0)
+
+/* The last entry is another. */
+TEST_F(remap, code_leaf)
+{
+	int i;
+
+	for (i = 0; i < 4; i++) {
+		ASSERT_CALL(leaf_at(), (BASE + 0x4000 + i % 3 * PAGE_SIZE) | FLAGS);
+		ASSERT_CALL(leaf_at(), (BASE + 0x4000 + i % 3 * PAGE_SIZE) | FLAGS);
+	}
+}
+
+/* One further up is. */
+TEST_F(remap, code_table)
+{
+	int i;
+
+	for (i = 0; i < 4; i++)
+		ASSERT_CALL(directory_at(), (i & 1 ? TABLE2 : TABLE1) | FLAGS);
+}
+
+/* The tables stay, and the client puts other memory below them. */
+TEST_F(remap, code_slot)
+{
+	struct guest *g = &self->g;
+	uint8_t *other = mem_alloc(GUEST_MEM_SIZE);
+	int i;
+
+	for (i = 0; i < 3; i++)
+		ASSERT_CALL(leaf_at(), (BASE + 0x6000) | FLAGS);
+	memcpy(other, g->mem, GUEST_HOLE);
+	memcpy(other + GUEST_HIGH, g->mem + GUEST_HIGH, GUEST_MEM_SIZE - GUEST_HIGH);
+	memcpy(other + BASE + 0x6000, "\x0f\xa2\xc3\xf4\xf4", 5);
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, vm_set_slot(g->vm, i, 0, 0, 0, NULL));
+		ASSERT_EQ(0, vm_set_slot(g->vm, i, 0, i ? GUEST_HIGH : 0, i ? GUEST_MEM_SIZE - GUEST_HIGH : GUEST_HOLE,
+					 other + (i ? GUEST_HIGH : 0)));
+	}
+	ASSERT_CALL(leaf_at(), (BASE + 0x6000) | FLAGS);
+}
+
+/* Another directory, and with it other tables, by CR3. */
+TEST_F(remap, code_root)
+{
+	struct guest *g = &self->g;
+	struct kvm_sregs s = vcpu_sregs(&g->cpu);
+	uint64_t root = s.cr3;
+	int i;
+
+	/* The second root and all below it: 0x50000 on. */
+	memcpy(g->mem + GUEST_DATA2, g->mem + GUEST_PML4, PAGE_SIZE);
+	memcpy(g->mem + GUEST_DATA2 + PAGE_SIZE, g->mem + GUEST_PDPT, PAGE_SIZE);
+	memcpy(g->mem + GUEST_DATA2 + 2 * PAGE_SIZE, g->mem + GUEST_PD, PAGE_SIZE);
+	*(uint64_t *)(g->mem + GUEST_DATA2) = (GUEST_DATA2 + PAGE_SIZE) | FLAGS;
+	*(uint64_t *)(g->mem + GUEST_DATA2 + PAGE_SIZE) = (GUEST_DATA2 + 2 * PAGE_SIZE) | FLAGS;
+	*(uint64_t *)(g->mem + GUEST_DATA2 + 2 * PAGE_SIZE + BASE / 0x200000 * 8) = TABLE2 | FLAGS;
+	for (i = 0; i < 4; i++) {
+		s.cr3 = i & 1 ? GUEST_DATA2 : root;
+		vcpu_set_sregs(&g->cpu, &s);
+		ASSERT_CALL(leaf_at(), LINEAR | FLAGS);
+	}
+}
+
+/* A device's page, which the emulator finds. */
+TEST_F(remap, device)
+{
+	struct guest *g = &self->g;
+	struct kvm_run *run = g->cpu.run;
+	int i;
+
+	guest_load_bytes(g, load_start, load_end - load_start);
+	for (i = 0; i < 4; i++) {
+		begin(g, leaf_at(), (DEVICES + (i & 2) * PAGE_SIZE) | FLAGS);
+		ASSERT_EQ(KVM_EXIT_MMIO, guest_run(g));
+		EXPECT_EQ(DEVICES + (i & 2) * PAGE_SIZE, run->mmio.phys_addr);
+		*(uint32_t *)run->mmio.data = 0x1000 + i;
+		ASSERT_DONE(g);
+		EXPECT_EQ(0x1000 + i, vcpu_regs(&g->cpu).rax);
+	}
+}
+
+TEST_HARNESS_MAIN
