@@ -19,7 +19,7 @@ export KEEL_TEST := $(value TEST)
 export KEEL_LINE := $(value LINE)
 export KEEL_HV := $(value HV)
 export KEEL_HOST := $(value HOST)
-export KEEL_KREL := $(value KREL)
+export KEEL_KREL := $(if $(DEBUG),debug,$(value KREL))
 unexport CMD RUN_ARGS MODARGS TEST LINE HV HOST KREL
 export DEPS
 handed_on := $(strip $(foreach name,V W C CC LD LLVM CFLAGS LDFLAGS, \
@@ -115,6 +115,25 @@ abi-fuzz: deps-check
 		$(BUILD)/selftests/api/fuzz
 	@selftests/testhost/testhost --hv keel -- $(BUILD)/selftests/api/fuzz $(or $(COUNT),1000000) $(or $(SEED),1)
 
+# What a guest may do: random bytes, with nested paging and with shadow paging.
+fuzz-guest: deps-check
+	@scripts/get-kernel
+	@scripts/get-kselftest
+	@{ $(call build_module,$(host_kdir)); } >&2
+	@$(MAKE) -s -C selftests/guest KSFT_DIR=$(BUILD)/kselftest OUTPUT=$(BUILD)/selftests/guest \
+		$(BUILD)/selftests/guest/random
+	@scripts/fuzz-guest npt=1 $(or $(COUNT),100000) $(or $(SEED),1) $(FIRST)
+	@scripts/fuzz-guest npt=0 $(or $(COUNT),100000) $(or $(SEED),1) $(FIRST)
+
+# Load on the host, and what a host goes through otherwise; STORM= some of them.
+storm: deps-check
+	@scripts/get-kernel
+	@scripts/get-kselftest
+	@{ $(call build_module,$(host_kdir)); } >&2
+	@$(MAKE) -s -C selftests/storm KSFT_DIR=$(BUILD)/kselftest OUTPUT=$(BUILD)/selftests/storm
+	@selftests/testhost/testhost --timeout 3000 --hv keel -- env KEEL_KO=$(CURDIR)/keel.ko \
+		$(BUILD)/selftests/storm/storm $(if $(COUNT),-n $(COUNT)) $(STORM)
+
 bench: deps-check
 	@scripts/get-kernel
 	@scripts/get-kselftest
@@ -201,10 +220,13 @@ help:
 #:   make check              all tests; TEST='glob' picks some by name, LINE=npt0 a line of selftests/testhost/runs
 #:   make run HOST=vmx       VT-x in Bochs instead of AMD-V in QEMU; svm-nrip is AMD-V in Bochs
 #:   make check KREL=6.12    the smoke tests on another kernel series (6.12, 7.2); all: everything on all
+#:   make check DEBUG=1      the tests of AMD-V on a kernel with sanitizers and lock checks, built for it
 #:   make check HOST=svm     the tests on one of the three only: svm, vmx or svm-nrip
 #:   make run HV=kvm, make check HV=kvm     the same on the kernel's own KVM
 #:   make kvm-selftests      KVM's own selftests; HV=keel, kvm or both (Documentation/abi.rst)
 #:   make abi-fuzz           every ioctl with generated arguments; COUNT=1000000 SEED=1
+#:   make fuzz-guest         guests that execute random bytes in all modes; COUNT=100000 SEED=1 FIRST=0
+#:   make storm              killed clients, CPUs that go, memory that runs out and so on; STORM='kill oom' COUNT=
 #:   make deps               only installs what is missing for these
 #:   make bench              instructions an exit, of in-tree KVM and of Keel; HOST=svm or vmx for one
 #: The instruction emulator, on this machine (Documentation/emulator.rst):
@@ -228,5 +250,5 @@ help:
 #:   PREFIX=, DESTDIR=       where to install
 #:   W=, C=, V=              kbuild's
 
-.PHONY: all module userspace run run-command host-build check bench kvm-selftests abi-fuzz fuzz-diff cover fuzz-cover fuzz-devices bench-net deps load unload install \
+.PHONY: all module userspace run run-command host-build check bench kvm-selftests abi-fuzz fuzz-guest storm fuzz-diff cover fuzz-cover fuzz-devices bench-net deps load unload install \
 	install-dkms clean clean-module distclean help

@@ -3,7 +3,6 @@
  * Making and ending VMs over and over leaves nothing behind: 200 cycles of VM, interrupt controllers, vCPU,
  * memory and a short run, in batches; memory that leaks is missing after each batch, noise is not.
  */
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 #include <unistd.h>
 #include "kselftest_harness.h"
 #include "guest.h"
+#include "health.h"
 
 #define BATCHES		2
 
@@ -45,74 +45,6 @@ static void cycle(struct __test_metadata *_metadata, int n)
 	}
 }
 
-/* KiB: all that the kernel has taken for itself, and three parts of it. */
-struct meminfo {
-	long kernel, slab, percpu, vmalloc;
-};
-
-static char *read_file(const char *name)
-{
-	static char buf[65536];
-	int fd = open(name, O_RDONLY), n = 0, ret;
-
-	if (fd < 0)
-		die("no %s", name);
-	while ((ret = read(fd, buf + n, sizeof(buf) - 1 - n)) > 0)
-		n += ret;
-	close(fd);
-	buf[n] = 0;
-	return buf;
-}
-
-static long field(const char *buf, const char *name)
-{
-	const char *p = strstr(buf, name);
-
-	if (!p)
-		die("no %s in /proc/meminfo", name);
-	return atol(p + strlen(name));
-}
-
-/* Free pages, with those in the per-CPU lists, which /proc/meminfo does not count as free. */
-static long free_pages(void)
-{
-	static const char *const lines[] = { "pages free", " count:" };
-	char *zones = read_file("/proc/zoneinfo"), *p;
-	long sum = 0;
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(lines); i++) {
-		for (p = zones; (p = strstr(p, lines[i])); p++)
-			sum += atol(p + strlen(lines[i]));
-	}
-	return sum;
-}
-
-static struct meminfo meminfo(void)
-{
-	struct meminfo m;
-	const char *buf;
-	long free;
-	int fd;
-
-	/* What waits for a grace period or in a cache is not lost. */
-	fd = open("/proc/sys/vm/drop_caches", O_WRONLY);
-	if (fd >= 0) {
-		if (write(fd, "3", 1) != 1)
-			die("cannot drop caches");
-		close(fd);
-	}
-	usleep(500000);
-	free = free_pages();
-	buf = read_file("/proc/meminfo");
-	m.kernel = field(buf, "MemTotal:") - free * (PAGE_SIZE / 1024) - field(buf, "\nBuffers:") -
-		   field(buf, "\nCached:") - field(buf, "\nAnonPages:") - field(buf, "\nSReclaimable:");
-	m.slab = field(buf, "\nSUnreclaim:");
-	m.percpu = field(buf, "\nPercpu:");
-	m.vmalloc = field(buf, "\nVmallocUsed:");
-	return m;
-}
-
 static long min(long a, long b)
 {
 	return a < b ? a : b;
@@ -127,11 +59,11 @@ static void check_growth(struct __test_metadata *_metadata, void (*work)(struct 
 
 	for (i = 0; i < 6; i++)
 		work(_metadata, i);
-	before = meminfo();
+	before = host_meminfo();
 	for (b = 0; b < BATCHES; b++) {
 		for (i = 0; i < cycles; i++)
 			work(_metadata, i);
-		after = meminfo();
+		after = host_meminfo();
 		lost = min(lost, after.kernel - before.kernel);
 		slab = min(slab, after.slab - before.slab);
 		percpu = min(percpu, after.percpu - before.percpu);
