@@ -105,7 +105,7 @@ int keel_descriptor_mark(struct keel_emu *emu, struct descriptor *d, u8 bit, boo
 	if (!(d->seg.type & bit) == !set)
 		return KEEL_EMU_OK;
 	emu->cpl = 0;
-	ret = emu->ops->cmpxchg(emu, d->la + 5, &seen, &to, 1);
+	ret = emu->ops->compare_exchange(emu, d->la + 5, &seen, &to, 1);
 	emu->access_nr++;
 	emu->cpl = cpl;
 	if (ret)

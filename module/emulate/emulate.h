@@ -190,14 +190,14 @@ struct keel_emu;
  * as before the instruction (REP: before the iteration). When userspace has finished, the caller
  * calls keel_emu_execute() again with the same instruction; execute repeats the same callbacks in
  * the same order, and the callback must answer those that were completed (keyed by order of call:
- * @emu->access_nr counts read, write, cmpxchg and pio calls from 0) from what it recorded. The
+ * @emu->access_nr counts read, write, compare_exchange and pio calls from 0) from what it recorded. The
  * record ends with commit(), or when execute returns anything but KEEL_EMU_IO.
  *
  * @read: read @len (1 to 32) bytes at linear address @la, translated with rights of @emu->cpl.
  *	Never crosses a 4 KiB boundary: the emulator splits and probes such accesses. Accesses over
  *	8 bytes to a device are for the callback to split.
  * @write: the same for writing.
- * @cmpxchg: atomically, for @len 1, 2, 4, 8 or 16: if memory equals @old, store @new; always leave
+ * @compare_exchange: atomically, for @len 1, 2, 4, 8 or 16: if memory equals @old, store @new; always leave
  *	in @old what memory held. Memory without atomicity (a device): store @new.
  *	Never crosses a 4 KiB boundary.
  * @probe: translate and check only. KEEL_EMU_OK: @len bytes at @la are RAM (ROM, for reads);
@@ -231,7 +231,7 @@ struct keel_emu_ops {
 	int (*read)(struct keel_emu *emu, u64 la, void *buf, unsigned int len, unsigned int acc);
 	int (*write)(struct keel_emu *emu, u64 la, const void *buf, unsigned int len,
 		     unsigned int acc);
-	int (*cmpxchg)(struct keel_emu *emu, u64 la, void *old, const void *new, unsigned int len);
+	int (*compare_exchange)(struct keel_emu *emu, u64 la, void *old, const void *new, unsigned int len);
 	int (*probe)(struct keel_emu *emu, u64 la, unsigned int len, unsigned int acc);
 	void (*commit)(struct keel_emu *emu);
 	int (*pio_in)(struct keel_emu *emu, u16 port, void *buf, unsigned int size,

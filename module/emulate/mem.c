@@ -261,7 +261,7 @@ int keel_mem_cmpxchg(struct keel_emu *emu, unsigned int seg, u64 ea, void *old, 
 	if (first_part(la, len) != len)
 		return keel_la_write(emu, la, new, len, KEEL_EMU_ACC_LOCK);
 	keel_watch_memory(emu, la, len, KEEL_EMU_ACC_WRITE);
-	ret = emu->ops->cmpxchg(emu, la, old, new, len);
+	ret = emu->ops->compare_exchange(emu, la, old, new, len);
 	emu->access_nr++;
 	return ret;
 }

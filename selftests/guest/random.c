@@ -25,7 +25,7 @@
 #include "kselftest.h"
 #include "randomness.h"
 
-#define DEFAULT_COUNT	20000
+#define DEFAULT_COUNT	5000
 #define DEFAULT_SEED	1
 #define TICK_US		2000
 #define EXITS_A_BATCH	3000

@@ -219,7 +219,7 @@ static int op_system(struct keel_emu *emu, enum keel_emu_system what, u64 arg, u
 static const struct keel_emu_ops side_ops = {
 	.read = op_read,
 	.write = op_write,
-	.cmpxchg = op_cmpxchg,
+	.compare_exchange = op_cmpxchg,
 	.probe = op_probe,
 	.commit = op_commit,
 	.get_seg = op_get_seg,

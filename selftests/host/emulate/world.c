@@ -418,7 +418,7 @@ static int sys(struct keel_emu *emu, enum keel_emu_system what, u64 arg, u64 *re
 const struct keel_emu_ops world_ops = {
 	.read = mem_read,
 	.write = mem_write,
-	.cmpxchg = mem_cmpxchg,
+	.compare_exchange = mem_cmpxchg,
 	.probe = probe,
 	.commit = commit,
 	.pio_in = pio_in,
