@@ -17,6 +17,7 @@
 #include <asm/processor-flags.h>
 
 #include "ops.h"
+#include "smm.h"
 
 #define CR0_KNOWN	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | \
 			 X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | \
@@ -73,7 +74,7 @@ static u64 bad_gpa_bits(struct keel_vcpu *vcpu)
 static int read_pdptes(struct keel_vcpu *vcpu, u64 cr3, u64 *pdpte)
 {
 	u64 reserved = bad_gpa_bits(vcpu) | 0x1c6;	/* not bit 5: QEMU's TCG sets A in these */
-	gpa_t gpa = cr3 & 0xffffffe0;
+	gpa_t gpa = keel_own_gpa(vcpu, cr3 & 0xffffffe0);
 	int i, err, srcu;
 
 	if (vcpu->in_window) {

@@ -10,9 +10,11 @@
 #include <linux/slab.h>
 
 #include "ops.h"
+#include "smm.h"
 
 #define OPCODE_WRMSR	0x30	/* behind 0F */
 #define OPCODE_RDMSR	0x32
+#define OPCODE_RSM	0xaa
 
 #define MAX_RECORDS	16	/* device fragments of 8 bytes in one instruction (MOVS of 32 bytes twice: 8) */
 
@@ -34,6 +36,8 @@ struct keel_emul {
 	bool pio_in;
 	bool msr_done;		/* the client has decided about the MSR */
 	bool halted;		/* the instruction was HLT */
+	bool resumes;		/* the instruction was RSM, ... */
+	u8 smm_map[KEEL_SMM_MAP_BYTES];	/* ... which is to load this */
 	bool tpr_dropped;	/* CR8 was lowered, and the client has the APIC */
 	int (*again)(struct keel_vcpu *vcpu);	/* what an access for the client has interrupted */
 	struct keel_emu_event event;	/* delivery: the event ... */
@@ -122,8 +126,9 @@ static int complete_mmio(struct keel_vcpu *vcpu)
 }
 
 /* One device access, in fragments of up to 8 bytes, each recorded once it is done. */
-static int device_access(struct keel_emu *emu, gpa_t gpa, void *buf, unsigned int len, bool write)
+static int device_access(struct keel_emu *emu, gpa_t own_gpa, void *buf, unsigned int len, bool write)
 {
+	gpa_t gpa = own_gpa & ~KEEL_SMM_GPA;
 	struct keel_vcpu *vcpu = to_vcpu(emu);
 	struct keel_emul *e = to_emul(emu);
 	struct kvm_run *run = vcpu->run;
@@ -550,6 +555,13 @@ static int op_system(struct keel_emu *emu, enum keel_emu_system what, u64 arg, u
 	case KEEL_SYS_HLT:
 		to_emul(emu)->halted = true;
 		return KEEL_EMU_OK;
+	case KEEL_SYS_RSM:
+		if (!vcpu->smm.in)
+			return keel_emu_fault(emu, X86_TRAP_UD, false, 0);
+		if (keel_smm_map_read(vcpu, to_emul(emu)->smm_map))
+			return KEEL_EMU_UNHANDLEABLE;
+		to_emul(emu)->resumes = true;
+		return KEEL_EMU_OK;
 	case KEEL_SYS_HYPERCALL:
 		keel_hypercall(vcpu, emu->gpr, result);
 		return KEEL_EMU_OK;
@@ -709,6 +721,10 @@ static int finish(struct keel_vcpu *vcpu, int status)
 	case KEEL_EMU_OK:
 		store_registers(vcpu);
 		vcpu->nr_emulated++;
+		if (e->resumes) {
+			e->resumes = false;
+			return keel_smm_leave(vcpu, e->smm_map);
+		}
 		keel_insn_done(vcpu);
 		if (unlikely(emu->db_trap) && debug_trap(vcpu, emu->db_trap) == KEEL_TO_USER)
 			return KEEL_TO_USER;
@@ -777,6 +793,25 @@ int keel_emulate(struct keel_vcpu *vcpu)
 		status = keel_emu_fetch(&e->emu);
 	if (status)
 		return finish(vcpu, status);
+	e->again = execute;
+	return execute(vcpu);
+}
+
+/**
+ * keel_emulate_rsm() - an instruction that is undefined to the CPU: RSM in system management mode
+ * @vcpu: the vCPU, locked, outside the window
+ *
+ * Return: as keel_emulate(), or -ENOENT: it is another instruction
+ */
+int keel_emulate_rsm(struct keel_vcpu *vcpu)
+{
+	struct keel_emul *e = vcpu->emul;
+
+	e->err = 0;
+	drop_records(e);
+	load_registers(vcpu);
+	if (keel_emu_fetch(&e->emu) || !is_insn(&e->emu, OPCODE_RSM))
+		return -ENOENT;
 	e->again = execute;
 	return execute(vcpu);
 }

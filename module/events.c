@@ -3,8 +3,7 @@
  * The client's view of a vCPU's events and run state: KVM_GET/SET_VCPU_EVENTS,
  * KVM_GET/SET_MP_STATE, KVM_INTERRUPT, KVM_SET_GUEST_DEBUG.
  *
- * inject.c owns the priority and the delivery; here the same state is read and replaced. There is
- * no system management mode, so nothing about SMI can be set.
+ * inject.c owns the priority and the delivery, smm.c system management mode; here the same state is read and replaced.
  *
  * Locks: vcpu->mutex and vm->srcu are held by the caller, and no window is open.
  * SDM 3A, 6.9 and 8.4; api.rst of the kernel describes the flags.
@@ -15,6 +14,7 @@
 
 #include "ops.h"
 #include "regs.h"
+#include "smm.h"
 
 #define SETTABLE_FLAGS \
 	(KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SIPI_VECTOR | \
@@ -70,6 +70,10 @@ long keel_events_get(struct keel_vcpu *vcpu, void *buf)
 	e->nmi.injected = ev->nmi.injected;
 	e->nmi.pending = ev->nmi.pending != 0;
 	e->nmi.masked = ev->nmi.masked;
+	e->smi.smm = vcpu->smm.in;
+	e->smi.pending = keel_smi_pending(vcpu);
+	e->smi.smm_inside_nmi = vcpu->smm.inside_nmi;
+	e->smi.latched_init = keel_lapic_latched_init(vcpu);
 	e->flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW |
 		   KVM_VCPUEVENT_VALID_SMM;
 	if (vcpu->vm->exception_payload)
@@ -91,13 +95,26 @@ static bool events_valid(struct keel_vcpu *vcpu, const struct kvm_vcpu_events *e
 		return false;
 	if ((e->flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT) && !vm->triple_fault_event)
 		return false;
-	if ((e->flags & KVM_VCPUEVENT_VALID_SMM) &&
-	    (e->smi.smm || e->smi.pending || e->smi.smm_inside_nmi))
-		return false;
+	if ((e->flags & KVM_VCPUEVENT_VALID_SMM) && (e->smi.smm || e->smi.pending || e->smi.smm_inside_nmi)) {
+		if (!keel_smm_offered())
+			return false;
+		/* An INIT that waits in the mode is told by latched_init. */
+		if ((e->smi.smm || e->smi.pending) && vcpu->mp_state == KVM_MP_STATE_INIT_RECEIVED)
+			return false;
+	}
 	if ((e->exception.injected || e->exception.pending) &&
 	    (e->exception.nr > 31 || e->exception.nr == X86_TRAP_NMI))
 		return false;
 	return true;
+}
+
+static void smi_set(struct keel_vcpu *vcpu, const struct kvm_vcpu_events *e)
+{
+	keel_smm_switch(vcpu, e->smi.smm);
+	keel_smi_pending(vcpu);		/* another CPU's is replaced, too */
+	vcpu->smm.pending = e->smi.pending;
+	vcpu->smm.inside_nmi = e->smi.smm && e->smi.smm_inside_nmi;
+	keel_lapic_latch_init(vcpu, e->smi.latched_init);
 }
 
 /* KVM_SET_VCPU_EVENTS */
@@ -138,6 +155,8 @@ long keel_events_set(struct keel_vcpu *vcpu, void *buf)
 	keel_ops->vcpu_set_nmi_masked(vcpu, ev->nmi.masked);
 	if ((e->flags & KVM_VCPUEVENT_VALID_SIPI_VECTOR) && vcpu->apic)
 		keel_lapic_set_sipi_vector(vcpu, e->sipi_vector);
+	if (e->flags & KVM_VCPUEVENT_VALID_SMM)
+		smi_set(vcpu, e);
 	if (e->flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT)
 		ev->triple_fault = e->triple_fault.pending;
 	keel_request(KEEL_REQ_EVENT, vcpu);
@@ -175,6 +194,9 @@ long keel_mp_state_set(struct keel_vcpu *vcpu, void *buf)
 	default:
 		return -EINVAL;
 	}
+	if ((vcpu->smm.in || keel_smi_pending(vcpu)) &&
+	    (mp->mp_state == KVM_MP_STATE_SIPI_RECEIVED || mp->mp_state == KVM_MP_STATE_INIT_RECEIVED))
+		return -EINVAL;
 	if (mp->mp_state == KVM_MP_STATE_SIPI_RECEIVED) {
 		vcpu->mp_state = KVM_MP_STATE_INIT_RECEIVED;
 		keel_lapic_post_sipi(vcpu);

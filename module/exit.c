@@ -13,6 +13,7 @@
 #include <linux/uaccess.h>
 
 #include "ops.h"
+#include "smm.h"
 #include "trace.h"
 
 /* The length of the exiting instruction: from the hardware, or from its bytes. */
@@ -316,10 +317,10 @@ int keel_exit_hypercall(struct keel_vcpu *vcpu)
 }
 
 /**
- * keel_exit_ud() - #UD: the other vendor's hypercall instruction is rewritten, the rest is the guest's
+ * keel_exit_ud() - #UD: RSM is emulated, the other vendor's hypercall instruction rewritten, the rest is the guest's
  * @vcpu: the vCPU, locked
  *
- * Return: KEEL_RESUME; the instruction is retried or #UD raised
+ * Return: KEEL_RESUME (the instruction is retried or #UD raised), or as keel_emulate_rsm()
  */
 int keel_exit_ud(struct keel_vcpu *vcpu)
 {
@@ -329,7 +330,13 @@ int keel_exit_ud(struct keel_vcpu *vcpu)
 	u8 bytes[3];
 	u64 linear = keel_linear_rip(vcpu);
 	gpa_t gpa;
+	int r;
 
+	if (unlikely(vcpu->smm.in)) {
+		r = keel_emulate_rsm(vcpu);
+		if (r != -ENOENT)
+			return r;
+	}
 	if (keel_quirk(vcpu, KVM_X86_QUIRK_FIX_HYPERCALL_INSN) &&
 	    keel_gva_fetch(vcpu, linear, bytes, 3, &fault, false) == 3 && memcmp(bytes, native, 3) &&
 	    (!memcmp(bytes, vmcall, 3) || !memcmp(bytes, vmmcall, 3)) && (linear & ~PAGE_MASK) <= PAGE_SIZE - 3 &&

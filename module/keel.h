@@ -208,6 +208,7 @@ enum keel_req {
 	KEEL_REQ_INIT_SIPI,	/* keel_lapic_accept_events(), which clears it, has work */
 	KEEL_REQ_STEAL,		/* write the guest's steal time */
 	KEEL_REQ_RING_FULL,	/* the client is to empty the dirty ring */
+	KEEL_REQ_SMI,		/* another CPU sent an SMI */
 	KEEL_REQ_INTERCEPTS,	/* the client's MSR filter or quirks changed */
 };
 
@@ -270,6 +271,14 @@ struct keel_task_switch {
 	u8 insn_len;
 };
 
+/* System management mode; see smm.c. */
+struct keel_smm {
+	bool in;			/* the vCPU is in it, and sees its memory */
+	bool inside_nmi;		/* it was entered with NMIs blocked, and RSM leaves them so */
+	bool pending;			/* an SMI waits */
+	u64 count;			/* of SMIs taken */
+};
+
 struct keel_fpu;
 struct keel_lapic;
 struct keel_emul;
@@ -303,6 +312,7 @@ struct keel_vcpu {
 	u32 st_valid, st_dirty;		/* KEEL_ST_* */
 	struct keel_events ev;
 	bool event_waits;		/* at the last entry one could not be delivered, and there is a window for it */
+	struct keel_smm smm;
 	struct keel_cpuid cpuid;
 	struct keel_fpu *fpu;
 	u64 tsc_offset;			/* guest TSC = host TSC + offset */
@@ -543,6 +553,7 @@ int keel_emulate(struct keel_vcpu *vcpu);
 int keel_emulate_first(struct keel_vcpu *vcpu);
 int keel_emulate_again(struct keel_vcpu *vcpu);
 enum keel_emu_mode keel_emul_mode(struct keel_vcpu *vcpu);
+int keel_emulate_rsm(struct keel_vcpu *vcpu);
 int keel_emul_deliver(struct keel_vcpu *vcpu, u8 type, u8 vector, bool has_error, u32 error);
 int keel_emul_task_switch(struct keel_vcpu *vcpu, const struct keel_task_switch *ts, u8 insn_len);
 

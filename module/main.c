@@ -18,6 +18,7 @@
 
 #include "msr.h"
 #include "ops.h"
+#include "smm.h"
 
 static bool kvm_node;
 module_param(kvm_node, bool, 0444);
@@ -210,6 +211,10 @@ int keel_check_extension(struct keel_vm *vm, long cap)
 	case KVM_CAP_SYS_ATTRIBUTES:
 	case KVM_CAP_BINARY_STATS_FD:
 		return 1;
+	case KVM_CAP_X86_SMM:
+		return keel_smm_offered();
+	case KVM_CAP_MULTI_ADDRESS_SPACE:
+		return keel_nr_address_spaces();
 	case KVM_CAP_SYNC_REGS:
 		return KVM_SYNC_X86_VALID_FIELDS;
 	case KVM_CAP_DISABLE_QUIRKS2:

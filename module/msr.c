@@ -400,6 +400,7 @@ static const struct msr_row rows[] = {
 	{ ONE(MSR_IA32_EBL_CR_POWERON), CONST(0) },
 	/* Pentium 4 clock ratio: 1, so that nobody divides by zero */
 	{ ONE(MSR_EBC_FREQUENCY_ID), CONST(1 << 24) },
+	{ ONE(MSR_SMI_COUNT), LISTED, .get = get_field, .set = set_field_host, FIELD(smm.count) },
 	{ ONE(MSR_IA32_TSC_ADJUST), LISTED, .get = get_field, .set = set_tsc_adjust,
 	  FIELD(tsc_adjust) },
 	{ ONE(MSR_IA32_SPEC_CTRL), LISTED, .host_feature = X86_FEATURE_MSR_SPEC_CTRL,

@@ -23,7 +23,7 @@
 
 /* What vcpu_update() is told of, a mask. */
 #define KEEL_UPDATE_TLB		1	/* drop all tagged translations of this vCPU */
-#define KEEL_UPDATE_ROOT	2	/* shadow paging: root, tag and drop_tags of keel_vcpu.mmu changed */
+#define KEEL_UPDATE_ROOT	2	/* keel_vcpu.mmu: root changed and, with shadow paging, tag and drop_tags */
 #define KEEL_UPDATE_INTERCEPTS	4	/* guest_debug, disabled_exits, CPUID or MSR filter changed */
 #define KEEL_UPDATE_TSC		8	/* vcpu->tsc_offset changed */
 #define KEEL_UPDATE_APIC	16	/* the local APIC's mode, what it has in service, or the way of EOIs changed */

@@ -17,6 +17,7 @@
 
 #include "ops.h"
 #include "regs.h"
+#include "smm.h"
 
 static long regs_get(struct keel_vcpu *vcpu, void *buf)
 {
@@ -220,7 +221,7 @@ static long sregs2_get(struct keel_vcpu *vcpu, void *buf)
 	if (keel_pae_paging(s->cr0, s->cr4, s->efer)) {
 		if (keel_shadowing || keel_ops->keeps_pdptes)
 			memcpy(s->pdptrs, vcpu->st.pdpte, sizeof(s->pdptrs));
-		else if (keel_guest_read(vcpu->vm, s->cr3 & 0xffffffe0, s->pdptrs, sizeof(s->pdptrs)))
+		else if (keel_guest_read(vcpu->vm, keel_own_gpa(vcpu, s->cr3 & 0xffffffe0), s->pdptrs, sizeof(s->pdptrs)))
 			return 0;
 		s->flags = KVM_SREGS2_FLAGS_PDPTRS_VALID;
 	}
@@ -339,7 +340,7 @@ static long translate(struct keel_vcpu *vcpu, void *buf)
 	gpa_t gpa = KEEL_BAD_GPA;
 
 	t->valid = !keel_gva_to_gpa(vcpu, t->linear_address, 0, &gpa, &fault, false);
-	t->physical_address = t->valid ? gpa : KEEL_BAD_GPA;
+	t->physical_address = t->valid ? gpa & ~KEEL_SMM_GPA : KEEL_BAD_GPA;
 	t->writeable = 1;
 	t->usermode = 0;
 	return 0;
@@ -461,6 +462,8 @@ long keel_vcpu_state_ioctl(struct keel_vcpu *vcpu, unsigned int cmd, void __user
 	case KVM_NMI:
 		keel_inject_nmi(vcpu);
 		return 0;
+	case KVM_SMI:
+		return keel_smi(vcpu);
 	case KVM_SET_TSC_KHZ:
 		return keel_set_tsc_khz(vcpu, (u32)(unsigned long)arg);
 	case KVM_GET_TSC_KHZ:

@@ -18,6 +18,7 @@
 #include <linux/vtime.h>
 
 #include "ops.h"
+#include "smm.h"
 #include "trace.h"
 
 DEFINE_STATIC_CALL_NULL(vcpu_enter, *(((struct keel_ops *)NULL)->vcpu_enter));
@@ -66,6 +67,8 @@ static bool has_wakeup(struct keel_vcpu *vcpu)
 	/* Its interrupt may be masked; then HLT goes on. */
 	if (keel_check_request(KEEL_REQ_TIMER, vcpu))
 		keel_lapic_inject_timer(vcpu);
+	if (keel_smi_pending(vcpu) && keel_smi_due(vcpu))
+		return true;
 	if (vcpu->ev.nmi.pending && !keel_ops->nmi_blocked(vcpu))
 		return true;
 	return keel_has_interrupt(vcpu) && keel_can_take_interrupt(vcpu);
@@ -103,7 +106,7 @@ void keel_vcpu_kick(struct keel_vcpu *vcpu)
 
 static int serve_requests(struct keel_vcpu *vcpu)
 {
-	if (likely(!READ_ONCE(vcpu->requests)))
+	if (likely(!READ_ONCE(vcpu->requests) && !keel_smi_due(vcpu)))
 		return KEEL_RESUME;
 	if (test_bit(KEEL_REQ_DEAD, &vcpu->requests))
 		return -EIO;
@@ -121,6 +124,8 @@ static int serve_requests(struct keel_vcpu *vcpu)
 		keel_steal_update(vcpu);
 	if (keel_check_request(KEEL_REQ_TIMER, vcpu))
 		keel_lapic_inject_timer(vcpu);
+	if (keel_smi_pending(vcpu) && keel_smi_due(vcpu) && vcpu_runnable(vcpu))
+		keel_smm_enter(vcpu);
 	if (keel_check_request(KEEL_REQ_TLB_FLUSH, vcpu))
 		keel_tlb_flush(vcpu);
 	clear_bit(KEEL_REQ_UNHALT, &vcpu->requests);
@@ -199,10 +204,15 @@ static int run_inner(struct keel_vcpu *vcpu, bool *cold)
 	int r;
 
 	for (;;) {
+		if (keel_smi_due(vcpu))
+			return KEEL_RESUME;
 		if (window_requests(vcpu) || look) {
 			r = keel_inject_pending(vcpu);
 			if (r != KEEL_RESUME)
 				return r;
+			/* The SMI comes after the event: an interrupt from this CPU to itself ends the entry then. */
+			if (keel_smi_waits(vcpu) && keel_delivering(vcpu))
+				keel_send_reschedule(smp_processor_id());
 			sync_tpr_in(vcpu);
 		}
 		if (vcpu->st_dirty & ~KEEL_ST_RIP) {
@@ -460,6 +470,7 @@ static void publish_state(struct keel_vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
 
+	run->flags = vcpu->smm.in ? KVM_RUN_X86_SMM : 0;
 	run->if_flag = !!(vcpu->st.rflags & X86_EFLAGS_IF);
 	run->cr8 = keel_get_cr8(vcpu);
 	run->apic_base = keel_lapic_get_base(vcpu);
@@ -486,7 +497,6 @@ int keel_vcpu_run(struct keel_vcpu *vcpu)
 		sigprocmask(SIG_SETMASK, &vcpu->sigset, &saved);
 		current->real_blocked = saved;
 	}
-	vcpu->run->flags = 0;
 	vcpu->error = NULL;
 
 	keel_sched_begin(vcpu);

@@ -12,6 +12,7 @@
 #include <linux/uaccess.h>
 
 #include "ops.h"
+#include "smm.h"
 
 static const struct file_operations vcpu_fops;
 
@@ -60,6 +61,7 @@ void keel_vcpu_reset(struct keel_vcpu *vcpu, bool init)
 	st->dr6 = DR6_RESERVED;
 	st->dr7 = KEEL_DR7_FIXED;
 	memset(&vcpu->ev, 0, sizeof(vcpu->ev));
+	keel_smm_reset(vcpu);
 	keel_msr_reset(vcpu, init);
 	keel_fpu_reset(vcpu, init);
 	keel_ops->vcpu_reset(vcpu, init);

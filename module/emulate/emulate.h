@@ -176,6 +176,7 @@ enum keel_emu_system {
 	KEEL_SYS_MWAIT,		/* arg: EAX hints */
 	KEEL_SYS_HYPERCALL,	/* VMCALL, VMMCALL; arguments in emu->gpr, result goes to RAX */
 	KEEL_SYS_IRET,		/* an IRET has ended: NMIs are taken again. No failure */
+	KEEL_SYS_RSM,		/* fault #UD; else all state is replaced after this instruction */
 };
 
 struct keel_emu;

@@ -356,6 +356,8 @@ int keel_exec_system(struct keel_emu *emu)
 		return exec_interrupt_flag(emu);
 	case OP_HLT:
 		return emu->ops->system(emu, KEEL_SYS_HLT, 0, NULL);
+	case OP_RSM:
+		return emu->ops->system(emu, KEEL_SYS_RSM, 0, NULL);
 	case OP_PAUSE:
 		return emu->ops->system(emu, KEEL_SYS_PAUSE, 0, NULL);
 	case OP_CLTS:

@@ -106,6 +106,8 @@ bool keel_lapic_has_init_sipi(struct keel_vcpu *vcpu);
 void keel_lapic_accept_events(struct keel_vcpu *vcpu);
 void keel_lapic_set_sipi_vector(struct keel_vcpu *vcpu, u8 vector);
 void keel_lapic_post_sipi(struct keel_vcpu *vcpu);
+bool keel_lapic_latched_init(const struct keel_vcpu *vcpu);
+void keel_lapic_latch_init(struct keel_vcpu *vcpu, bool latch);
 
 /* ioapic.c */
 int keel_ioapic_create(struct keel_vm *vm);

@@ -12,6 +12,7 @@
 #include <linux/nospec.h>
 
 #include "../ops.h"
+#include "../smm.h"
 #include "lapic.h"
 
 /* An event for @apic was recorded: make its vCPU look. */
@@ -37,7 +38,7 @@ static void lapic_accept_vector(struct keel_lapic *apic, u8 vector, bool level, 
 
 /*
  * @msg arrives at @apic. Returns 1 when it is taken, 0 when it is discarded. ExtINT goes by the
- * PIC's output line; there is no SMM, and remote read went out with the APIC bus.
+ * PIC's output line, and remote read went out with the APIC bus.
  */
 static int lapic_accept(struct keel_lapic *apic, const struct keel_irq_msg *msg, bool own_thread)
 {
@@ -53,6 +54,11 @@ static int lapic_accept(struct keel_lapic *apic, const struct keel_irq_msg *msg,
 			return 0;
 		}
 		lapic_accept_vector(apic, msg->vector, msg->level, own_thread);
+		return 1;
+	case LAPIC_DM(APIC_DM_SMI):
+		if (!keel_smm_offered())
+			return 0;
+		lapic_notify(apic, KEEL_REQ_SMI, own_thread);
 		return 1;
 	case LAPIC_DM(APIC_DM_NMI):
 		/* One is latched while another is handled (SDM 3A, 6.7.1). */
@@ -393,7 +399,7 @@ bool keel_lapic_has_init_sipi(struct keel_vcpu *vcpu)
 	if (!apic)
 		return false;
 	lapic_take_nmis(apic);
-	return READ_ONCE(apic->events);
+	return READ_ONCE(apic->events) && !vcpu->smm.in;
 }
 
 /* A start-up IPI starts the processor in real mode at vector * 4 KiB (SDM 3A, 9.4.4). */
@@ -419,6 +425,12 @@ void keel_lapic_accept_events(struct keel_vcpu *vcpu)
 	if (!apic)
 		return;
 	keel_check_request(KEEL_REQ_INIT_SIPI, vcpu);
+	if (unlikely(vcpu->smm.in)) {
+		/* INIT waits for RSM, start-up IPIs are lost (SDM 3C, 32.3.2). */
+		clear_bit(LAPIC_EV_SIPI, &apic->events);
+		lapic_take_nmis(apic);
+		return;
+	}
 	if (test_and_clear_bit(LAPIC_EV_INIT, &apic->events)) {
 		keel_vcpu_reset(vcpu, true);
 		vcpu->mp_state = KVM_MP_STATE_INIT_RECEIVED;
@@ -432,6 +444,28 @@ void keel_lapic_accept_events(struct keel_vcpu *vcpu)
 		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
 	}
 	lapic_take_nmis(apic);
+}
+
+/**
+ * keel_lapic_latched_init() - does an INIT wait?
+ * @vcpu: the vCPU, locked; with or without an in-kernel local APIC
+ *
+ * Return: whether one does
+ */
+bool keel_lapic_latched_init(const struct keel_vcpu *vcpu)
+{
+	return vcpu->apic && test_bit(LAPIC_EV_INIT, &vcpu->apic->events);
+}
+
+/**
+ * keel_lapic_latch_init() - have an INIT wait, or none
+ * @vcpu: the vCPU, locked; with or without an in-kernel local APIC
+ * @latch: have one wait
+ */
+void keel_lapic_latch_init(struct keel_vcpu *vcpu, bool latch)
+{
+	if (vcpu->apic)
+		assign_bit(LAPIC_EV_INIT, &vcpu->apic->events, latch);
 }
 
 /**

@@ -255,7 +255,7 @@ int keel_get_dirty_log(struct keel_vm *vm, const struct kvm_dirty_log *log)
 
 	if (vm->dirty_ring_bytes)
 		return -ENXIO;
-	if (log->slot >= KEEL_MAX_SLOTS)
+	if (!keel_slot_id_valid(log->slot))
 		return -EINVAL;
 	buf = (unsigned long *)__get_free_page(GFP_KERNEL_ACCOUNT);
 	if (!buf)
@@ -282,7 +282,7 @@ int keel_clear_dirty_log(struct keel_vm *vm, const struct kvm_clear_dirty_log *l
 
 	if (vm->dirty_ring_bytes)
 		return -ENXIO;
-	if (log->slot >= KEEL_MAX_SLOTS || log->first_page % BITS_PER_LONG)
+	if (!keel_slot_id_valid(log->slot) || log->first_page % BITS_PER_LONG)
 		return -EINVAL;
 	buf = (unsigned long *)__get_free_page(GFP_KERNEL_ACCOUNT);
 	if (!buf)
@@ -384,7 +384,7 @@ static void reset_flush(struct reset *r)
 /* The client may have written anything into the entry, and the slot may be gone. */
 static void reset_page(struct reset *r, u32 id, u64 offset)
 {
-	struct keel_memslot *slot = id < KEEL_MAX_SLOTS ? keel_slot_by_id(r->vm, id) : NULL;
+	struct keel_memslot *slot = keel_slot_by_id(r->vm, id);
 
 	if (!slot || offset >= slot->npages)
 		return;

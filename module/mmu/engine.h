@@ -68,7 +68,7 @@ bool keel_tdp_install(const struct keel_map *m);
 void keel_tdp_replace(const struct keel_map *m, struct keel_zap *z);
 
 /* tdp.c */
-gfn_t keel_tdp_end(void);
+gfn_t keel_tdp_end(gfn_t gfn);
 void keel_tdp_zap_range(struct keel_zap *z, gfn_t start, gfn_t end);
 gfn_t keel_tdp_write_protect(struct keel_zap *z, gfn_t gfn);
 gfn_t keel_tdp_recover(struct keel_zap *z, const struct keel_memslot *slot, gfn_t gfn);
@@ -77,6 +77,7 @@ bool keel_tdp_age_range(struct keel_zap *z, gfn_t gfn, gfn_t end, enum keel_age 
 void keel_tdp_free(struct keel_vm *vm, u64 *table, int level, bool may_sleep);
 int keel_tdp_vm_init(struct keel_vm *vm);
 void keel_tdp_vm_destroy(struct keel_vm *vm);
+void keel_tdp_use(struct keel_vcpu *vcpu, bool smm);
 
 /* shadow.c, shadow_page.c, rmap.c: the same for shadow paging */
 #define KEEL_SHADOW_END	(1ULL << 40)	/* 52 bits of physical address */

@@ -8,7 +8,8 @@
  * the slots are what they were and every one of these words still has its value. Then a walk would end as the last one
  * did, accessed bits included (SDM 3A, 4.5; APM 2, 5.3), at the cost of four loads.
  *
- * Guests in long mode only. Belongs to the vCPU, which is locked; vm->srcu keeps the slots while their addresses are used.
+ * Guests in long mode only. What was walked in system management mode, with memory of its own, is forgotten when that is
+ * left, and the other way round (keel_mmu_use()). Belongs to the vCPU, which is locked; vm->srcu keeps the slots while their addresses are used.
  */
 #include <asm/processor-flags.h>
 #include <asm/msr-index.h>

@@ -20,6 +20,7 @@
 
 #include "gwalk.h"
 #include "ops.h"
+#include "smm.h"
 
 #define PF_VECTOR	14
 #define PF_RSVD		BIT(3)
@@ -145,7 +146,7 @@ static int walk_tables(struct keel_walk *w, gva_t gva, u32 access, struct keel_f
 		bool leaf;
 		u64 pte;
 
-		w->pte_gpa[level] = table + index * w->entry_size;
+		w->pte_gpa[level] = keel_own_gpa(w->vcpu, table + index * w->entry_size);
 		r = entry_read(w, level, index, &pte);
 		if (r == -EAGAIN)
 			return r;
@@ -237,7 +238,7 @@ static gpa_t walk_result(const struct keel_walk *w, gva_t gva)
  * @gva: linear address; canonical in long mode, and the upper half is ignored outside it
  * @access: KEEL_ACC_WRITE, _USER, _EXEC, _IMPLICIT; without _USER a supervisor access
  * @w: what was found on the way; without paging, nothing but the registers
- * @gpa: the result; it need not lie in a slot
+ * @gpa: the result, in the vCPU's address space (KEEL_SMM_GPA); it need not lie in a slot
  * @fault: the #PF to deliver, filled with -EFAULT only
  * @atomic: the caller may not sleep (interrupts may be off)
  *
@@ -254,7 +255,7 @@ int keel_gva_walk(struct keel_vcpu *vcpu, gva_t gva, u32 access, struct keel_wal
 	if (!(w->efer & EFER_LMA))
 		gva = (u32)gva;
 	if (!(w->cr0 & X86_CR0_PG)) {
-		*gpa = gva;
+		*gpa = keel_own_gpa(vcpu, gva);
 		return 0;
 	}
 
@@ -268,7 +269,7 @@ int keel_gva_walk(struct keel_vcpu *vcpu, gva_t gva, u32 access, struct keel_wal
 		if (r < 0)
 			return r;
 		if (!r) {
-			*gpa = walk_result(w, gva);
+			*gpa = keel_own_gpa(vcpu, walk_result(w, gva));
 			return 0;
 		}
 	}

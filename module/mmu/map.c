@@ -16,13 +16,14 @@
 #include <linux/sched/signal.h>
 
 #include "engine.h"
+#include "ops.h"
 
 bool keel_shadowing __ro_after_init;
 
-/* First page beyond the reach of the tables. */
-static gfn_t reach(void)
+/* First page beyond the reach of the tables, in the address space of @gfn. */
+static gfn_t reach(gfn_t gfn)
 {
-	return keel_shadowing ? KEEL_SHADOW_END : keel_tdp_end();
+	return keel_shadowing ? KEEL_SHADOW_END : keel_tdp_end(gfn);
 }
 
 static void zap_range(struct keel_zap *z, gfn_t start, gfn_t end)
@@ -172,7 +173,7 @@ void keel_mmu_write_protect_slot(struct keel_vm *vm, const struct keel_memslot *
 {
 	struct keel_zap z = { .vm = vm, .may_sleep = true };
 	gfn_t gfn = slot->base_gfn;
-	gfn_t end = min_t(gfn_t, slot->base_gfn + slot->npages, reach());
+	gfn_t end = min_t(gfn_t, slot->base_gfn + slot->npages, reach(gfn));
 
 	write_lock(&vm->mmu.lock);
 	while (gfn < end) {
@@ -194,7 +195,7 @@ void keel_mmu_recover_slot(struct keel_vm *vm, const struct keel_memslot *slot)
 {
 	struct keel_zap z = { .vm = vm, .may_sleep = true };
 	gfn_t gfn = slot->base_gfn;
-	gfn_t end = min_t(gfn_t, slot->base_gfn + slot->npages, reach());
+	gfn_t end = min_t(gfn_t, slot->base_gfn + slot->npages, reach(gfn));
 
 	if (keel_shadowing)
 		return;		/* all leaves are small */
@@ -248,7 +249,7 @@ void keel_mmu_write_protect_bits(struct keel_vm *vm, gfn_t base, const unsigned 
 
 	write_lock(&vm->mmu.lock);
 	for_each_set_bit(bit, bits, nr) {
-		if (base + bit < reach())
+		if (base + bit < reach(base))
 			write_protect(&z, base + bit);
 		keel_zap_breathe(&z);
 	}
@@ -269,7 +270,7 @@ void keel_mmu_write_protect_gfns(struct keel_vm *vm, const gfn_t *gfns, unsigned
 
 	write_lock(&vm->mmu.lock);
 	for (i = 0; i < nr; i++) {
-		if (gfns[i] < reach())
+		if (gfns[i] < reach(gfns[i]))
 			write_protect(&z, gfns[i]);
 		keel_zap_breathe(&z);
 	}
@@ -568,7 +569,23 @@ void keel_mmu_vm_destroy(struct keel_vm *vm)
  */
 int keel_mmu_vcpu_init(struct keel_vcpu *vcpu)
 {
-	return keel_shadowing ? keel_shadow_vcpu_init(vcpu) : 0;
+	if (keel_shadowing)
+		return keel_shadow_vcpu_init(vcpu);
+	keel_tdp_use(vcpu, false);
+	return 0;
+}
+
+/**
+ * keel_mmu_use() - the memory that a vCPU sees from its next entry on
+ * @vcpu: the vCPU, locked, outside the window; with nested paging only
+ * @smm: that of system management mode
+ */
+void keel_mmu_use(struct keel_vcpu *vcpu, bool smm)
+{
+	keel_tdp_use(vcpu, smm);
+	memset(vcpu->mmu.gcache, 0, sizeof(vcpu->mmu.gcache));
+	keel_ops->vcpu_update(vcpu, KEEL_UPDATE_ROOT);
+	keel_tlb_flush(vcpu);
 }
 
 /**

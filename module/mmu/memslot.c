@@ -17,7 +17,7 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
-#include "keel.h"
+#include "smm.h"
 
 #define REGION_FLAGS	(KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY)
 #define REGION_MAX	((1UL << 31) - 1)	/* pages */
@@ -77,6 +77,17 @@ unsigned long keel_gfn_to_hva(struct keel_vm *vm, gfn_t gfn, bool *writable)
 	return slot_hva(slot, gfn);
 }
 
+/**
+ * keel_slot_id_valid() - may a slot have this number?
+ * @id: the client's: the slot, and in bits 31:16 the address space
+ *
+ * Return: whether it may
+ */
+bool keel_slot_id_valid(u32 id)
+{
+	return (id & 0xffff) < KEEL_MAX_SLOTS && id >> 16 < keel_nr_address_spaces();
+}
+
 /* What the request says on its own, before it is compared with the slots that exist. */
 static int region_check(const struct kvm_userspace_memory_region *mem)
 {
@@ -87,7 +98,7 @@ static int region_check(const struct kvm_userspace_memory_region *mem)
 		return -EINVAL;
 	if (!access_ok((void __user *)(unsigned long)mem->userspace_addr, mem->memory_size))
 		return -EINVAL;
-	if (mem->slot >= KEEL_MAX_SLOTS)	/* bits 31:16 are the address space: there is only 0 */
+	if (!keel_slot_id_valid(mem->slot))
 		return -EINVAL;
 	if (mem->guest_phys_addr + mem->memory_size < mem->guest_phys_addr)
 		return -EINVAL;
@@ -114,7 +125,7 @@ static gfn_t gfn_max(void)
  *
  * Return: the slot or NULL
  */
-struct keel_memslot *keel_slot_by_id(struct keel_vm *vm, u16 id)
+struct keel_memslot *keel_slot_by_id(struct keel_vm *vm, u32 id)
 {
 	struct keel_memslots *slots = slots_get(vm);
 	int i;
@@ -231,6 +242,8 @@ static int set_region_locked(struct keel_vm *vm, const struct kvm_userspace_memo
 		.id = mem->slot,
 	};
 
+	if (mem->slot >> 16)
+		new.base_gfn |= KEEL_SMM_GFN;
 	if (!new.npages)
 		return old ? slot_delete(vm, slots, old) : -EINVAL;
 
@@ -244,7 +257,7 @@ static int set_region_locked(struct keel_vm *vm, const struct kvm_userspace_memo
 	if (!old || new.base_gfn != old->base_gfn) {
 		if (slots_overlap(slots, &new))
 			return -EEXIST;
-		if (new.base_gfn + new.npages - 1 > gfn_max())
+		if ((mem->guest_phys_addr + mem->memory_size - 1) >> PAGE_SHIFT > gfn_max())
 			return -EINVAL;
 	}
 	return slot_replace(vm, slots, old, &new);

@@ -33,7 +33,13 @@ struct vm_area_struct;
 #define KEEL_BAD_GPA		(~(gpa_t)0)
 #define KEEL_BAD_HVA		(~0UL)
 #define KEEL_APIC_GFN		0xfee00		/* where local APICs are after a reset */
-#define KEEL_MAX_SLOTS		512
+#define KEEL_MAX_SLOTS		512		/* in each address space */
+/*
+ * System management mode has memory of its own (smm.c): KVM's address space 1. Its guest addresses have this bit, which no
+ * CPU's have, in slots, faults and walks alike; devices and clients are told them without it.
+ */
+#define KEEL_SMM_GPA		BIT_ULL(62)
+#define KEEL_SMM_GFN		(KEEL_SMM_GPA >> PAGE_SHIFT)
 #define KEEL_DIRTY_RING_MAX	65536		/* entries a vCPU */
 
 /* Access bits, used for faults, walks and emulated accesses alike; values are those of #PF's error code. */
@@ -77,8 +83,7 @@ struct keel_shadow_vcpu;
 /* The tables of a VM. @lock guards the tree; the sequence and range guard against the notifier. */
 struct keel_mmu {
 	rwlock_t lock;
-	hpa_t root;			/* nested: physical address of the top table, for the VM's whole life */
-	u64 *root_table;		/* the same page, mapped */
+	u64 *root_table[2];		/* nested: the top tables, of SMM's memory the second, for the VM's whole life */
 	struct mmu_notifier notifier;
 	unsigned long invalidate_seq;	/* lock; read without it before a host page is looked up */
 	int invalidate_active;		/* lock: notifier ranges in progress */
@@ -122,7 +127,7 @@ struct keel_mmu_vcpu {
 	void *cache[KEEL_MMU_CACHE];
 	int nr_cached;
 
-	/* With shadow paging, read by the vendor: what CR3 is to hold, and which tag goes with it. */
+	/* Read by the vendor: what CR3 or its nested kin is to hold, and, with shadow paging, which tag goes with it. */
 	hpa_t root;
 	unsigned int tag;		/* 0 to KEEL_MMU_ROOTS - 1; nested paging has 0 alone */
 	unsigned long drop_tags;	/* a bit a tag: its translations are another root's; the vendor clears it */
@@ -140,7 +145,7 @@ struct keel_memslot {
 	unsigned long npages;
 	unsigned long hva;
 	u32 flags;			/* KVM_MEM_* */
-	u16 id;
+	u32 id;				/* as the client gives it: the address space is bits 31:16 */
 	bool invalid;			/* being moved or deleted: faults wait for the outcome */
 	unsigned long *dirty;		/* bitmap, one bit a page; NULL when not logging, or into rings */
 };
@@ -156,7 +161,8 @@ struct keel_memslots {
 int keel_memslots_init(struct keel_vm *vm);
 void keel_memslots_destroy(struct keel_vm *vm);
 int keel_set_memory_region(struct keel_vm *vm, const struct kvm_userspace_memory_region *mem);
-struct keel_memslot *keel_slot_by_id(struct keel_vm *vm, u16 id);
+bool keel_slot_id_valid(u32 id);
+struct keel_memslot *keel_slot_by_id(struct keel_vm *vm, u32 id);
 struct keel_memslot *keel_slot_find(struct keel_vm *vm, gfn_t gfn);
 unsigned long keel_gfn_to_hva(struct keel_vm *vm, gfn_t gfn, bool *writable);
 int keel_guest_read(struct keel_vm *vm, gpa_t gpa, void *buf, unsigned int len);
@@ -219,6 +225,7 @@ int keel_mmu_vm_init(struct keel_vm *vm);
 void keel_mmu_vm_destroy(struct keel_vm *vm);
 int keel_mmu_vcpu_init(struct keel_vcpu *vcpu);
 void keel_mmu_vcpu_destroy(struct keel_vcpu *vcpu);
+void keel_mmu_use(struct keel_vcpu *vcpu, bool smm);
 int keel_mmu_fault(struct keel_vcpu *vcpu, gpa_t gpa, u32 access);
 void keel_mmu_zap_gfns(struct keel_vm *vm, gfn_t start, gfn_t end);
 void keel_mmu_write_protect_slot(struct keel_vm *vm, const struct keel_memslot *slot);

@@ -14,13 +14,14 @@
 #include "tdp.h"
 
 /**
- * keel_tdp_end() - the first guest page beyond the tree's reach
+ * keel_tdp_end() - the first guest page beyond a tree's reach
+ * @gfn: a page of the address space in question
  *
  * Return: its number
  */
-gfn_t keel_tdp_end(void)
+gfn_t keel_tdp_end(gfn_t gfn)
 {
-	return 1ULL << (9 * keel_pte_format()->levels);
+	return (gfn & KEEL_SMM_GFN) + (1ULL << (9 * keel_pte_format()->levels));
 }
 
 /**
@@ -71,7 +72,7 @@ void keel_tdp_zap_entry(struct keel_zap *z, u64 *ptep, int level)
  */
 static gfn_t zap_step(struct keel_zap *z, gfn_t gfn, gfn_t end)
 {
-	u64 *table = z->vm->mmu.root_table;
+	u64 *table = keel_tdp_top(&z->vm->mmu, gfn);
 	int level;
 
 	for (level = keel_pte_format()->levels;; level--) {
@@ -101,7 +102,7 @@ void keel_tdp_zap_range(struct keel_zap *z, gfn_t start, gfn_t end)
 {
 	gfn_t gfn = start;
 
-	end = min(end, keel_tdp_end());
+	end = min(end, keel_tdp_end(start));
 	while (gfn < end) {
 		gfn = zap_step(z, gfn, end);
 		keel_zap_breathe(z);
@@ -112,14 +113,14 @@ void keel_tdp_zap_range(struct keel_zap *z, gfn_t start, gfn_t end)
  * keel_tdp_leaf() - find the leaf that maps a guest page
  * @mmu: the MMU; mmu.lock is held, or RCU (read side): then the leaf may be dead already, and a compare-and-exchange
  *	that gives it a permission does no harm, because the flush that makes it dead is still to come
- * @gfn: guest page, below keel_tdp_end()
+ * @gfn: guest page, below its keel_tdp_end()
  * @level: set to the level of the leaf, or of the entry that is not present
  *
  * Return: the leaf or NULL
  */
 u64 *keel_tdp_leaf(struct keel_mmu *mmu, gfn_t gfn, int *level)
 {
-	u64 *table = mmu->root_table;
+	u64 *table = keel_tdp_top(mmu, gfn);
 
 	for (*level = keel_pte_format()->levels;; --*level) {
 		u64 *ptep = &table[keel_level_index(gfn, *level)];
@@ -142,7 +143,7 @@ static gfn_t next_entry(gfn_t gfn, int level)
 /**
  * keel_tdp_write_protect() - make the mapping of a guest page read-only
  * @z: the work so far
- * @gfn: guest page, below keel_tdp_end()
+ * @gfn: guest page, below its keel_tdp_end()
  *
  * Return: the first page after the entry that maps, or does not map, @gfn
  */
@@ -194,7 +195,7 @@ bool keel_tdp_age_range(struct keel_zap *z, gfn_t gfn, gfn_t end, enum keel_age 
 	u64 *ptep;
 	int level;
 
-	for (end = min(end, keel_tdp_end()); gfn < end; gfn = next_entry(gfn, level)) {
+	for (end = min(end, keel_tdp_end(gfn)); gfn < end; gfn = next_entry(gfn, level)) {
 		ptep = keel_tdp_leaf(&z->vm->mmu, gfn, &level);
 		if (ptep)
 			young |= age_leaf(z, ptep, level, how);
@@ -207,7 +208,7 @@ bool keel_tdp_age_range(struct keel_zap *z, gfn_t gfn, gfn_t end, enum keel_age 
  * keel_tdp_recover() - make room for a large leaf where small ones are no longer needed
  * @z: the work so far
  * @slot: a slot that is not logged any more
- * @gfn: guest page in it, below keel_tdp_end()
+ * @gfn: guest page in it, below its keel_tdp_end()
  *
  * Where the host maps small pages small leaves stay; writes to those that the log protected are let through by
  * keel_tdp_fix().
@@ -217,7 +218,7 @@ bool keel_tdp_age_range(struct keel_zap *z, gfn_t gfn, gfn_t end, enum keel_age 
 gfn_t keel_tdp_recover(struct keel_zap *z, const struct keel_memslot *slot, gfn_t gfn)
 {
 	unsigned long hva = slot->hva + ((gfn - slot->base_gfn) << PAGE_SHIFT);
-	u64 *table = z->vm->mmu.root_table;
+	u64 *table = keel_tdp_top(&z->vm->mmu, gfn);
 	int level;
 
 	for (level = keel_pte_format()->levels;; level--) {
@@ -252,7 +253,7 @@ static bool shrink_entry(struct keel_zap *z, u64 *ptep, int level)
 /* At the begin of 1 GiB all its tables, else the one of level 1 at @gfn. Returns the first page not dealt with. */
 static gfn_t shrink_step(struct keel_zap *z, gfn_t gfn, unsigned long *seen)
 {
-	u64 *table = z->vm->mmu.root_table;
+	u64 *table = keel_tdp_top(&z->vm->mmu, gfn);
 	int level;
 
 	for (level = keel_pte_format()->levels;; level--) {
@@ -276,7 +277,7 @@ static gfn_t shrink_step(struct keel_zap *z, gfn_t gfn, unsigned long *seen)
  * @z: the work so far
  * @nr: how many tables to look at
  *
- * Goes on where the last call ended, once round the tree at most. A table that was walked since the last round is
+ * Goes on where the last call ended, once round both trees at most. A table that was walked since the last round is
  * spared; that its accessed bit may be cached and not set again at once costs a few faults.
  *
  * Return: how many were looked at; less than @nr when it went round
@@ -285,14 +286,14 @@ unsigned long keel_tdp_shrink(struct keel_zap *z, unsigned long nr)
 	__must_hold(&z->vm->mmu.lock)
 {
 	struct keel_mmu *mmu = &z->vm->mmu;
-	gfn_t gfn = mmu->shrink_gfn, left = keel_tdp_end();
+	gfn_t gfn = mmu->shrink_gfn, left = 2 * keel_tdp_end(0);
 	unsigned long seen = 0;
 
 	while (seen < nr && left) {
 		gfn_t next = shrink_step(z, gfn, &seen);
 
 		left -= min(left, next - gfn);
-		gfn = next < keel_tdp_end() ? next : 0;
+		gfn = next < keel_tdp_end(gfn) ? next : ~gfn & KEEL_SMM_GFN;
 		keel_zap_breathe(z);
 	}
 	mmu->shrink_gfn = gfn;
@@ -300,32 +301,46 @@ unsigned long keel_tdp_shrink(struct keel_zap *z, unsigned long nr)
 }
 
 /**
- * keel_tdp_vm_init() - give a new VM an empty tree
+ * keel_tdp_vm_init() - give a new VM its trees, empty
  * @vm: the VM
  *
  * Return: 0 or -ENOMEM
  */
 int keel_tdp_vm_init(struct keel_vm *vm)
 {
-	struct keel_mmu *mmu = &vm->mmu;
+	unsigned int i;
 
-	mmu->root_table = keel_table_alloc(vm);
-	if (!mmu->root_table)
-		return -ENOMEM;
-	mmu->root = __sme_set(__pa(mmu->root_table));
+	for (i = 0; i < ARRAY_SIZE(vm->mmu.root_table); i++) {
+		vm->mmu.root_table[i] = keel_table_alloc(vm);
+		if (!vm->mmu.root_table[i])
+			return -ENOMEM;
+	}
 	return 0;
 }
 
 /**
- * keel_tdp_vm_destroy() - free the tree
+ * keel_tdp_vm_destroy() - free the trees
  * @vm: the VM: no vCPU is left, and the notifier is unregistered; also after a failed keel_tdp_vm_init()
  */
 void keel_tdp_vm_destroy(struct keel_vm *vm)
 {
-	struct keel_mmu *mmu = &vm->mmu;
+	u64 **table = vm->mmu.root_table;
+	unsigned int i;
 
-	if (mmu->root_table)
-		keel_tdp_free(vm, mmu->root_table, keel_pte_format()->levels, true);
-	mmu->root_table = NULL;
-	mmu->root = 0;
+	for (i = 0; i < ARRAY_SIZE(vm->mmu.root_table) && table[i]; i++) {
+		keel_tdp_free(vm, table[i], keel_pte_format()->levels, true);
+		table[i] = NULL;
+	}
+}
+
+/**
+ * keel_tdp_use() - the tree that the CPU is to walk for a vCPU
+ * @vcpu: the vCPU, locked or not yet visible
+ * @smm: that of system management mode
+ *
+ * The caller tells the vendor.
+ */
+void keel_tdp_use(struct keel_vcpu *vcpu, bool smm)
+{
+	vcpu->mmu.root = __sme_set(__pa(vcpu->vm->mmu.root_table[smm]));
 }

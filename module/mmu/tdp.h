@@ -52,6 +52,12 @@ static inline u64 keel_pte_for_table(const u64 *table)
 	return __sme_set(__pa(table)) | keel_pte_format()->present | keel_pte_format()->table;
 }
 
+/* The top table of the tree that has a guest page. */
+static inline u64 *keel_tdp_top(struct keel_mmu *mmu, gfn_t gfn)
+{
+	return mmu->root_table[!!(gfn & KEEL_SMM_GFN)];
+}
+
 /* Takes bits away from a live entry; returns the entry as it was. */
 static inline u64 keel_pte_clear(u64 *ptep, u64 bits)
 {

@@ -12,6 +12,7 @@
  * adds to was checked when the leaf was made; the notifier takes the whole leaf, and then the exchange fails, or it
  * came first, and the notifier's flush is still to come. Documentation/locking.rst has the whole argument.
  */
+#include "smm.h"
 #include "tdp.h"
 
 /**
@@ -139,7 +140,7 @@ static u64 table_link(struct keel_mmu_vcpu *cache, u64 *ptep)
 bool keel_tdp_install(const struct keel_map *m)
 {
 	const struct keel_pte_format *f = keel_pte_format();
-	u64 *table = m->vcpu->vm->mmu.root_table;
+	u64 *table = keel_tdp_top(&m->vcpu->vm->mmu, m->gfn);
 	int level, target = map_level(m);
 	u64 *ptep, pte, old, new;
 
@@ -207,7 +208,7 @@ static u64 leaf_split(struct keel_mmu_vcpu *cache, u64 *ptep, int level, struct 
 void keel_tdp_replace(const struct keel_map *m, struct keel_zap *z)
 {
 	const struct keel_pte_format *f = keel_pte_format();
-	u64 *table = m->vcpu->vm->mmu.root_table;
+	u64 *table = keel_tdp_top(&m->vcpu->vm->mmu, m->gfn);
 	int level, target = map_level(m);
 	u64 *ptep, pte;
 
@@ -263,13 +264,13 @@ int keel_tdp_fault(struct keel_vcpu *vcpu, gpa_t gpa, u32 access)
 {
 	struct keel_map m = {
 		.vcpu = vcpu,
-		.gfn = gpa >> PAGE_SHIFT,
+		.gfn = keel_own_gpa(vcpu, gpa) >> PAGE_SHIFT,
 		.access = access,
 		.host.write = access & KEEL_ACC_WRITE,
 	};
 	int r;
 
-	if (m.gfn >= keel_tdp_end())
+	if (m.gfn >= keel_tdp_end(m.gfn))
 		return KEEL_MMU_EMULATE;
 	r = cache_fill(vcpu);
 	return r ? r : keel_map_gfn(&m);

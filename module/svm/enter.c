@@ -270,7 +270,7 @@ void svm_vcpu_update(struct keel_vcpu *vcpu, u32 what)
 	if (what & KEEL_UPDATE_TLB)
 		svm_drop_tags(svm, ~0UL);
 	if (what & KEEL_UPDATE_ROOT) {
-		svm->vmcb->save.cr3 = vcpu->mmu.root;
+		*(keel_shadowing ? &svm->vmcb->save.cr3 : &svm->vmcb->control.n_cr3) = vcpu->mmu.root;
 		svm_drop_tags(svm, vcpu->mmu.drop_tags);
 		vcpu->mmu.drop_tags = 0;
 	}

@@ -216,6 +216,7 @@ int svm_vcpu_handle_exit(struct keel_vcpu *vcpu)
 	case SVM_EXIT_MWAIT_ARMED:
 		return keel_exit_mwait(vcpu);
 	case SVM_EXIT_RSM:
+		return keel_exit_ud(vcpu);
 	case SVM_EXIT_INVLPGA:
 	case SVM_EXIT_VMRUN:
 	case SVM_EXIT_VMLOAD:

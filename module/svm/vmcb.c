@@ -133,7 +133,7 @@ void svm_vcpu_reset(struct keel_vcpu *vcpu, bool init)
 	c->msrpm_base_pa = svm->msrpm_pa;
 	c->int_ctl = SVM_INT_MASKING;
 	c->np_control = keel_shadowing ? 0 : SVM_NP_ENABLE;
-	c->n_cr3 = vcpu->vm->mmu.root;
+	c->n_cr3 = vcpu->mmu.root;
 	for (i = 0; keel_shadowing && i < ARRAY_SIZE(shadow_intercepted); i++)
 		svm_intercept(svm->vmcb, shadow_intercepted[i], true);
 	c->tsc_offset = vcpu->tsc_offset;

@@ -214,8 +214,9 @@ int vmx_vcpu_handle_exit(struct keel_vcpu *vcpu)
 		return keel_exit_mwait(vcpu);
 	case VMX_EXIT_PAUSE:
 		return keel_exit_pause(vcpu);
-	case VMX_EXIT_GETSEC:
 	case VMX_EXIT_RSM:
+		return keel_exit_ud(vcpu);
+	case VMX_EXIT_GETSEC:
 	case VMX_EXIT_VMCLEAR ... VMX_EXIT_VMXON:
 	case VMX_EXIT_INVEPT:
 	case VMX_EXIT_INVVPID:

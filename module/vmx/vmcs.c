@@ -288,7 +288,7 @@ static void write_controls(struct vmx_vcpu *vmx)
 
 static u64 eptp(struct vmx_vcpu *vmx)
 {
-	return vmx->vcpu.vm->mmu.root | 6 | 3 << 3 | (vmx_caps.ept_ad ? BIT_ULL(6) : 0);
+	return vmx->vcpu.mmu.root | 6 | 3 << 3 | (vmx_caps.ept_ad ? BIT_ULL(6) : 0);
 }
 
 /**

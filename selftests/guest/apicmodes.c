@@ -330,7 +330,7 @@ TEST_F(ipi, init_and_start_up)
 	EXPECT_EQ(0x34000, vcpu_sregs(cpu).cs.base);
 }
 
-/* Modes that are no interrupt: SMI without SMM, and ExtINT. */
+/* Modes that are no interrupt to a vCPU that does not run: SMI and ExtINT. */
 TEST_F(ipi, other_modes)
 {
 	static const uint32_t modes[] = { 0x200, 0x700 };

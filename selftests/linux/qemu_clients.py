@@ -185,15 +185,15 @@ class Tests:
             self.save_and_load(machine)
 
     def test_virtio_disk(self):
-        """SeaBIOS, a virtio disk, virtio-net, 2 CPUs"""
+        """SeaBIOS with SMM, a virtio disk, virtio-net, 2 CPUs"""
         net = ["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n,romfile="]
-        machine = ["-machine", HEADLESS, "-cpu", "max"]
+        machine = ["-machine", HEADLESS + ",smm=on", "-cpu", "max"]
         lines = ["net answers", "disk ISO image"]
         self.boots(2, *machine, *self.drive("virtio"), *net, lines=lines)
 
     def test_ide_disk(self):
-        """SeaBIOS, an IDE disk"""
-        self.boots(1, "-machine", HEADLESS, "-cpu", "max", *self.drive("ide"))
+        """SeaBIOS without SMM, an IDE disk"""
+        self.boots(1, "-machine", HEADLESS + ",smm=off", "-cpu", "max", *self.drive("ide"))
 
     def test_irqchip_split(self):
         """the split irqchip, 2 CPUs"""

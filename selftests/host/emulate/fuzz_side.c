@@ -210,6 +210,8 @@ static int op_system(struct keel_emu *emu, enum keel_emu_system what, u64 arg, u
 		asm volatile("xgetbv" : "=a" (lo), "=d" (hi) : "c" ((u32)arg));
 		*result = lo | (u64)hi << 32;
 		return KEEL_EMU_OK;
+	case KEEL_SYS_RSM:
+		return keel_emu_fault(emu, VEC_UD, false, 0);
 	default:
 		return KEEL_EMU_UNHANDLEABLE;
 	}
