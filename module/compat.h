@@ -11,6 +11,7 @@
 #include <linux/cpu.h>
 #include <linux/eventfd.h>
 #include <linux/hrtimer.h>
+#include <linux/kvm.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
 #include <linux/sched/stat.h>
@@ -33,6 +34,21 @@
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
 #include <asm/cpuid/api.h>
 #endif
+
+/* Of KVM's ABI, newer than 6.1's header: the exit for memory that cannot be had, and where kvm_run has its particulars. */
+#ifndef KVM_EXIT_MEMORY_FAULT
+#define KVM_EXIT_MEMORY_FAULT		39
+#define KVM_CAP_MEMORY_FAULT_INFO	232
+#endif
+
+struct keel_memory_fault {
+	u64 flags, gpa, size;
+};
+
+static inline struct keel_memory_fault *keel_memory_fault(struct kvm_run *run)
+{
+	return (struct keel_memory_fault *)&run->hw;	/* the first member of the union */
+}
 
 /* rdmsrl() and friends became rdmsrq(); ours takes the value as a result. */
 static inline u64 keel_rdmsr(u32 msr)

@@ -515,11 +515,24 @@ int keel_exit_io(struct keel_vcpu *vcpu, u16 port, u8 size, bool in, bool string
 	return KEEL_TO_USER;
 }
 
+/* There is a slot, but the client has nothing there, or not so that it may be accessed in this way: EFAULT says where. */
+static int memory_fault(struct keel_vcpu *vcpu, u64 gpa)
+{
+	vcpu->run->exit_reason = KVM_EXIT_MEMORY_FAULT;
+	*keel_memory_fault(vcpu->run) = (struct keel_memory_fault) {
+		.gpa = gpa & PAGE_MASK,
+		.size = PAGE_SIZE,
+	};
+	return -EFAULT;
+}
+
 /* What is to be done about an access that met no mapping; @r is what the MMU says. */
 static int memory_result(struct keel_vcpu *vcpu, u64 gpa, int r)
 {
 	if (r == KEEL_MMU_RETRY)
 		return KEEL_RESUME;
+	if (r == -EFAULT)
+		return memory_fault(vcpu, gpa);
 	if (r != KEEL_MMU_EMULATE)
 		return r;
 	/* With shadow paging it may also be a write to one of the guest's page tables. */

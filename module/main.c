@@ -210,6 +210,7 @@ int keel_check_extension(struct keel_vm *vm, long cap)
 	case KVM_CAP_VCPU_ATTRIBUTES:
 	case KVM_CAP_SYS_ATTRIBUTES:
 	case KVM_CAP_BINARY_STATS_FD:
+	case KVM_CAP_MEMORY_FAULT_INFO:
 		return 1;
 	case KVM_CAP_X86_SMM:
 		return keel_smm_offered();

@@ -53,6 +53,63 @@ TEST(fresh_memory_huge)
 	touch(_metadata, true);
 }
 
+#ifndef KVM_EXIT_MEMORY_FAULT
+#define KVM_EXIT_MEMORY_FAULT		39
+#define KVM_CAP_MEMORY_FAULT_INFO	232
+#endif
+
+static const struct memory_fault {
+	uint64_t flags, gpa, size;
+} *memory_fault(const struct kvm_run *run)
+{
+	return (const void *)&run->hw;
+}
+
+/* A slot with nothing behind it, or not for writing: EFAULT, and kvm_run says where. */
+TEST(no_backing)
+{
+	const struct memory_fault *fault;
+	struct kvm_regs r;
+	struct guest g;
+	char *mem;
+
+	guest_create(&g, 0);
+	if (!vm_cap(g.vm, KVM_CAP_MEMORY_FAULT_INFO))
+		SKIP(guest_destroy(&g); return, "no KVM_CAP_MEMORY_FAULT_INFO");
+	fault = memory_fault(g.cpu.run);
+	mem = mem_alloc(4 * PAGE_SIZE);
+	ASSERT_EQ(0, vm_set_slot(g.vm, 2, 0, 16 * MB, 4 * PAGE_SIZE, mem));
+	ASSERT_EQ(0, mprotect(mem + PAGE_SIZE, PAGE_SIZE, PROT_READ));
+	ASSERT_EQ(0, munmap(mem + 2 * PAGE_SIZE, PAGE_SIZE));
+	guest_start(&g, MODE_LONG, BLOB(touch));
+	r = vcpu_regs(&g.cpu);
+	r.rdi = 16 * MB + 0x18;
+	r.rbx = 16 * MB + 4 * PAGE_SIZE;
+	vcpu_set_regs(&g.cpu, &r);
+
+	memset(g.cpu.run->padding, 0xff, sizeof(g.cpu.run->padding));
+	EXPECT_EQ(-EFAULT, guest_run(&g));
+	EXPECT_EQ(KVM_EXIT_MEMORY_FAULT, g.cpu.run->exit_reason);
+	EXPECT_EQ(16 * MB + PAGE_SIZE, fault->gpa);
+	EXPECT_EQ(PAGE_SIZE, fault->size);
+	EXPECT_EQ(0, fault->flags);
+	/* Nothing has changed: the same again, until the client has mended it. */
+	EXPECT_EQ(-EFAULT, guest_run(&g));
+	EXPECT_EQ(KVM_EXIT_MEMORY_FAULT, g.cpu.run->exit_reason);
+	ASSERT_EQ(0, mprotect(mem + PAGE_SIZE, PAGE_SIZE, PROT_READ | PROT_WRITE));
+	EXPECT_EQ(-EFAULT, guest_run(&g));
+	EXPECT_EQ(16 * MB + 2 * PAGE_SIZE, fault->gpa);
+	ASSERT_EQ(mem + 2 * PAGE_SIZE, mmap(mem + 2 * PAGE_SIZE, PAGE_SIZE, PROT_READ | PROT_WRITE,
+					    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	ASSERT_DONE(&g);
+	/* Another errno has another reason. */
+	g.cpu.run->immediate_exit = 1;
+	EXPECT_EQ(-EINTR, guest_run(&g));
+	EXPECT_NE(KVM_EXIT_MEMORY_FAULT, g.cpu.run->exit_reason);
+	guest_destroy(&g);
+	munmap(mem, 4 * PAGE_SIZE);
+}
+
 /* A slot whose address and host address differ in their low 21 bits cannot have huge leaves. */
 TEST(misaligned_slot)
 {
