@@ -107,13 +107,14 @@ kvm-selftests: deps-check
 	@$(if $(filter kvm,$(value HV)),,{ $(call build_module,$(host_kdir)); } >&2)
 	@selftests/testhost/kvm-selftests
 
-# QEMU as the client, both the one that is installed and that of Debian's own suite.
+# libvirt as the client, and QEMU: both the one that is installed and that of Debian's own suite.
 check-clients: deps-check
 	@scripts/get-kernel
 	@scripts/get-kselftest
 	@scripts/get-clients --all
 	@{ $(call build_module,$(host_kdir)); } >&2
 	@$(MAKE) -s -C selftests/linux KSFT_DIR=$(BUILD)/kselftest OUTPUT=$(BUILD)/selftests/linux
+	@selftests/testhost/testhost --hv keel --modargs kvm_node=1 -- selftests/linux/libvirt.sh
 	@selftests/testhost/testhost --hv keel --modargs kvm_node=1 -- selftests/linux/qemu_clients.py '*'
 
 # A client that means harm: every ioctl with generated arguments.
@@ -234,7 +235,7 @@ help:
 #:   make check HOST=svm     the tests on one of the three only: svm, vmx or svm-nrip
 #:   make run HV=kvm, make check HV=kvm     the same on the kernel's own KVM
 #:   make kvm-selftests      KVM's own selftests; HV=keel, kvm or both (Documentation/abi.rst)
-#:   make check-clients      QEMU on /dev/kvm: firmware, disks, snapshots, migration, debugger
+#:   make check-clients      libvirt and QEMU on /dev/kvm: firmware, disks, snapshots, migration, debugger
 #:   make abi-fuzz           every ioctl with generated arguments; COUNT=1000000 SEED=1
 #:   make fuzz-guest         guests that execute random bytes in all modes; COUNT=100000 SEED=1 FIRST=0
 #:   make storm              killed clients, CPUs that go, memory that runs out and so on; STORM='kill oom' COUNT=
