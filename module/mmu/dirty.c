@@ -115,7 +115,7 @@ int keel_dirty_log_prepare(struct keel_vm *vm, const struct keel_memslot *old, s
 	new->dirty = old->dirty;
 	if (new->dirty)
 		return 0;
-	new->dirty = kvcalloc(BITS_TO_LONGS(new->npages), sizeof(long), GFP_KERNEL_ACCOUNT);
+	new->dirty = kvcalloc(BITS_TO_LONGS(new->npages), sizeof(long), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!new->dirty)
 		return -ENOMEM;
 	if (initially_set(vm))
@@ -351,7 +351,7 @@ int keel_dirty_ring_create(struct keel_vcpu *vcpu)
 
 	if (!bytes)
 		return 0;
-	ring->gfns = __vmalloc(bytes, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	ring->gfns = __vmalloc(bytes, GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN);
 	if (!ring->gfns)
 		return -ENOMEM;
 	ring->size = bytes / sizeof(struct kvm_dirty_gfn);
