@@ -127,14 +127,19 @@ void keel_inject_nmi(struct keel_vcpu *vcpu)
  * @has_error: an error code goes with it
  * @error: the error code
  *
- * What an instruction raised is dropped: RIP has not moved, and the guest executes the instruction again.
+ * What an instruction raised is dropped: RIP has not moved, and the guest executes the instruction again. Not so if it
+ * was injected, by the client: there may be no such instruction.
  */
 void keel_requeue_event(struct keel_vcpu *vcpu, u8 type, u8 vector, bool has_error, u32 error)
 {
 	struct keel_events *ev = &vcpu->ev;
 
-	if (keel_event_by_insn(type, vector))
-		return;
+	if (keel_event_by_insn(type, vector)) {
+		if (ev->exc.given && ev->exc.nr == vector)
+			type = KEEL_EV_EXCEPTION;
+		else if (!ev->intr.given || !ev->intr.soft || ev->intr.nr != vector)
+			return;
+	}
 	keel_request(KEEL_REQ_EVENT, vcpu);
 	switch (type) {
 	case KEEL_EV_NMI:
@@ -151,7 +156,7 @@ void keel_requeue_event(struct keel_vcpu *vcpu, u8 type, u8 vector, bool has_err
 		return;
 	default:
 		ev->intr.injected = true;
-		ev->intr.soft = false;
+		ev->intr.soft = type == KEEL_EV_SOFT_INTR;
 		ev->intr.nr = vector;
 	}
 }

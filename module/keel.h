@@ -133,6 +133,7 @@ struct keel_events {
 	struct {
 		bool pending;		/* raised, not yet given to the CPU */
 		bool injected;		/* given to the CPU; delivery was interrupted if still set */
+		bool given;		/* the last entry was given it */
 		bool has_error;
 		bool has_payload;	/* payload (CR2 or DR6) not yet written to its register */
 		u8 nr;
@@ -141,6 +142,7 @@ struct keel_events {
 	} exc;
 	struct {
 		bool injected;
+		bool given;		/* as above */
 		bool soft;
 		u8 nr;
 	} intr;

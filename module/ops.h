@@ -115,6 +115,8 @@ static inline bool keel_event_by_insn(u8 type, u8 vector)
 /* An entry has taken the event that it was given; what an exit interrupted goes to keel_requeue_event(). */
 static inline void keel_event_taken(struct keel_vcpu *vcpu)
 {
+	vcpu->ev.exc.given = vcpu->ev.exc.injected;
+	vcpu->ev.intr.given = vcpu->ev.intr.injected;
 	vcpu->ev.exc.injected = false;
 	vcpu->ev.intr.injected = false;
 	vcpu->ev.nmi.injected = false;
