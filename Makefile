@@ -176,6 +176,15 @@ fuzz-devices: deps-fuzz
 bench-net: host-build
 	@scripts/bench-net
 
+# What a fork costs in each way of paging; who writes what to swap when a guest and its host both do.
+bench-fork bench-paging: deps-check
+	@scripts/get-kernel
+	@scripts/get-kselftest
+	@{ $(call build_module,$(host_kdir)); } >&2
+	@{ $(build_userspace); } >&2
+	@$(MAKE) -s -C selftests/bench KSFT_DIR=$(BUILD)/kselftest OUTPUT=$(BUILD)/selftests/bench >&2
+	@scripts/$@
+
 deps: deps-check
 deps-%:
 	@scripts/deps $*
@@ -246,6 +255,8 @@ help:
 #:   make cover              the share of its lines that its unit tests reach
 #:   make fuzz-cover         coverage-guided fuzzing, with clang; SECONDS=60
 #:   make bench-net          what a packet costs with each network card; PACKETS=1000
+#:   make bench-fork         what a fork costs a guest: shadow, batched, nested; FORKS=200
+#:   make bench-paging       double paging: pages that guest and host write to swap
 #: The device models, on this machine (Documentation/devices.rst):
 #:   make fuzz-devices       coverage-guided fuzzing by a hostile driver; DEVICE=blk SECONDS=60
 #: On this machine:
@@ -262,5 +273,5 @@ help:
 #:   PREFIX=, DESTDIR=       where to install
 #:   W=, C=, V=              kbuild's
 
-.PHONY: all module userspace run run-command host-build check bench kvm-selftests check-clients abi-fuzz fuzz-guest storm fuzz-diff cover fuzz-cover fuzz-devices bench-net deps load unload install \
+.PHONY: all module userspace run run-command host-build check bench kvm-selftests check-clients abi-fuzz fuzz-guest storm fuzz-diff cover fuzz-cover fuzz-devices bench-net bench-fork bench-paging deps load unload install \
 	install-dkms clean clean-module distclean help

@@ -34,6 +34,8 @@ GETTER(tables, atomic_long_read(&vm->mmu.nr_tables))
 GETTER(exits, keel_stats_exits(vcpu))
 GETTER(emulated, READ_ONCE(vcpu->nr_emulated))
 GETTER(user_exits, READ_ONCE(vcpu->stats.user_exits))
+GETTER(faults, READ_ONCE(vcpu->stats.exits[KEEL_REASON_NESTED_FAULT].count))
+GETTER(fast_faults, READ_ONCE(vcpu->stats.fast_faults))
 GETTER(halts, READ_ONCE(vcpu->stats.halts))
 GETTER(halt_polls, READ_ONCE(vcpu->stats.halt_polls))
 GETTER(halt_poll_hits, READ_ONCE(vcpu->stats.halt_poll_hits))
@@ -52,6 +54,8 @@ static const struct counter vcpu_stats[] = {
 	{ "exits", COUNTER, get_exits },
 	{ "user_exits", COUNTER, get_user_exits },
 	{ "insn_emulation", COUNTER, get_emulated },
+	{ "pf_taken", COUNTER, get_faults },
+	{ "pf_fast", COUNTER, get_fast_faults },
 	{ "halt_exits", COUNTER, get_halts },
 	{ "halt_attempted_poll", COUNTER, get_halt_polls },
 	{ "halt_successful_poll", COUNTER, get_halt_poll_hits },

@@ -285,28 +285,6 @@ TEST_F(behaviour, device_attributes)
 	EXPECT_EQ(-EFAULT, vm_ioctl(g->cpu.fd, KVM_HAS_DEVICE_ATTR, BAD_PTR));
 }
 
-/* The value of a counter by its name; -1: there is none. */
-static long long stat_value(int fd, const char *name)
-{
-	struct kvm_stats_header h;
-	char buf[sizeof(struct kvm_stats_desc) + 256];
-	struct kvm_stats_desc *d = (void *)buf;
-	uint64_t val;
-	unsigned int i;
-
-	MUST(pread(fd, &h, sizeof(h), 0));
-	for (i = 0; i < h.num_desc; i++) {
-		size_t size = sizeof(*d) + h.name_size;
-
-		if (pread(fd, buf, size, h.desc_offset + i * size) != (ssize_t)size)
-			return -1;
-		if (strcmp(d->name, name))
-			continue;
-		return pread(fd, &val, sizeof(val), h.data_offset + d->offset) == sizeof(val) ? (long long)val : -1;
-	}
-	return -1;
-}
-
 TEST_F(behaviour, statistics)
 {
 	struct guest *g = &self->g;
@@ -319,6 +297,7 @@ TEST_F(behaviour, statistics)
 	guest_start(g, MODE_LONG, BLOB(cpuid1));
 	ASSERT_DONE(g);
 	EXPECT_LE(1, stat_value(cpu, "exits"));
+	EXPECT_LE(nested_paging(g->dev), stat_value(cpu, "pf_taken"));
 	EXPECT_EQ(-1, stat_value(cpu, "no such counter"));
 	ASSERT_EQ(sizeof(h), read(vm, &h, sizeof(h)));
 	ASSERT_EQ(sizeof(id), pread(vm, id, sizeof(id), h.id_offset));

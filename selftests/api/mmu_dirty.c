@@ -78,6 +78,7 @@ TEST_F(dirty, exact)
 {
 	struct guest *g = &self->g;
 	unsigned int i;
+	int stats;
 
 	/* Everything mapped writable first, so that the start of logging has something to take away. */
 	run_stride(_metadata, g, true, 0, 1, PAGES);
@@ -101,6 +102,10 @@ TEST_F(dirty, exact)
 	run_stride(_metadata, g, true, 0, 511, 5);
 	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
 	EXPECT_EQ(25, nr_set(self->log));
+	/* The host had them writable: no lock was needed. */
+	stats = MUST(vm_ioctl(g->cpu.fd, KVM_GET_STATS_FD, 0));
+	EXPECT_LE(nested_paging(g->dev) ? 25 : 0, stat_value(stats, "pf_fast"));
+	close(stats);
 
 	/* A log that is stopped is gone; one that starts again starts empty. */
 	run_stride(_metadata, g, true, 3, 1, 1);

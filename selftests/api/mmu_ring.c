@@ -116,8 +116,9 @@ TEST_F(ring, exact)
 	for (i = 0; i < 20; i++)
 		EXPECT_TRUE(self->dirty[7 + i * 65]);
 
-	/* Until they are reset they are writable and not listed again. */
-	start_stride(g, true, 7, 65, 20);
+	/* Until they are reset they are writable and not listed again. Shadow tables go when special registers are set. */
+	vcpu_complete_io(&g->cpu);
+	aim_stride(g, true, 7, 65, 20);
 	ASSERT_PORT(PORT_SYNC, g);
 	EXPECT_EQ(0, collect(&self->ring, NULL));
 	EXPECT_EQ(20, reset_rings(g));

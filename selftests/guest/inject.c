@@ -175,6 +175,8 @@ TEST_F(inject, shadow_from_client)
 	struct kvm_regs r;
 	int i;
 
+	if (in_testhost("vmx") && !nested_paging(g->dev))
+		SKIP(return, "in Bochs an exit by a fault ends the shadow, under in-tree KVM as well");
 	for (i = 0; i < ARRAY_SIZE(shadows); i++) {
 		guest_start(g, MODE_LONG, BLOB(nops));
 		r = vcpu_regs(&g->cpu);

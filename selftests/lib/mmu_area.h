@@ -69,15 +69,21 @@ static inline void area_destroy(struct area *a)
 	munmap(a->map, SIZE + 2 * MB);
 }
 
-static inline void start_stride(struct guest *g, bool write, unsigned int first, unsigned int step, unsigned int count)
+/* In a guest that is at its start, or at an exit that was completed. */
+static inline void aim_stride(struct guest *g, bool write, unsigned int first, unsigned int step, unsigned int count)
 {
 	struct kvm_regs r = {
 		.rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rax = write, .rbx = 0xabcd,
 		.rdi = GPA + first * PAGE_SIZE, .rsi = step * PAGE_SIZE, .rcx = count,
 	};
 
-	guest_start(g, MODE_LONG, BLOB(stride));
 	vcpu_set_regs(&g->cpu, &r);
+}
+
+static inline void start_stride(struct guest *g, bool write, unsigned int first, unsigned int step, unsigned int count)
+{
+	guest_start(g, MODE_LONG, BLOB(stride));
+	aim_stride(g, write, first, step, count);
 }
 
 /* String input across the boundary of pages 16 and 17, to its end. */

@@ -208,6 +208,27 @@ void vcpu_set_supported_cpuid(struct vcpu *cpu, int dev)
 	free(cpuid);
 }
 
+long long stat_value(int fd, const char *name)
+{
+	struct kvm_stats_header h;
+	char buf[sizeof(struct kvm_stats_desc) + 256];
+	struct kvm_stats_desc *d = (void *)buf;
+	uint64_t val;
+	unsigned int i;
+
+	MUST(pread(fd, &h, sizeof(h), 0));
+	for (i = 0; i < h.num_desc; i++) {
+		size_t size = sizeof(*d) + h.name_size;
+
+		if (pread(fd, buf, size, h.desc_offset + i * size) != (ssize_t)size)
+			return -1;
+		if (strcmp(d->name, name))
+			continue;
+		return pread(fd, &val, sizeof(val), h.data_offset + d->offset) == sizeof(val) ? (long long)val : -1;
+	}
+	return -1;
+}
+
 bool dev_is_keel(int dev)
 {
 	struct keel_info info = { .version = KEEL_INFO_VERSION, .size = sizeof(info) };

@@ -73,6 +73,9 @@ struct kvm_cpuid2 *supported_cpuid(int dev);	/* the caller frees it */
 struct kvm_cpuid_entry2 *cpuid_find(struct kvm_cpuid2 *cpuid, uint32_t function, uint32_t index);
 void vcpu_set_supported_cpuid(struct vcpu *cpu, int dev);
 
+/* A counter of KVM_GET_STATS_FD by its name; -1: there is none. */
+long long stat_value(int fd, const char *name);
+
 bool dev_is_keel(int dev);	/* and not in-tree KVM, which goes its own way in places */
 bool nested_paging(int dev);
 bool host_is_amd(void);
