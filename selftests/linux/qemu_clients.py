@@ -200,8 +200,10 @@ class Tests:
         self.boots(2, "-machine", "q35,kernel-irqchip=split", "-cpu", "max", *self.kernel())
 
     def test_irqchip_off(self):
-        """the interrupt controllers in QEMU, 2 CPUs"""
-        self.boots(2, "-machine", "pc,kernel-irqchip=off", "-cpu", "max", *self.kernel())
+        """the interrupt controllers in QEMU"""
+        # With -cpu max, whose paravirtual features want a local APIC, QEMU 7.2 gives up on in-tree KVM.
+        cpu = "qemu64,kvm=off"
+        self.boots(1, "-machine", "pc,kernel-irqchip=off", "-cpu", cpu, *self.kernel())
 
     def test_cpu_host(self):
         """-cpu host"""
