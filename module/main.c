@@ -145,14 +145,8 @@ static void resume_cb(void)
 
 KEEL_SYSCORE_OPS(keel_syscore, suspend_cb, resume_cb);
 
-/**
- * keel_check_extension() - KVM_CHECK_EXTENSION
- * @vm: the VM, or NULL on the device
- * @cap: KVM_CAP_*
- *
- * Return: 0 unless the capability works; then 1 or its number
- */
-int keel_check_extension(struct keel_vm *vm, long cap)
+/* Capabilities that are there on every host, and have no number. */
+static bool always_there(long cap)
 {
 	switch (cap) {
 	case KVM_CAP_IRQCHIP:
@@ -211,7 +205,22 @@ int keel_check_extension(struct keel_vm *vm, long cap)
 	case KVM_CAP_SYS_ATTRIBUTES:
 	case KVM_CAP_BINARY_STATS_FD:
 	case KVM_CAP_MEMORY_FAULT_INFO:
-		return 1;
+		return true;
+	default:
+		return false;
+	}
+}
+
+/**
+ * keel_check_extension() - KVM_CHECK_EXTENSION
+ * @vm: the VM, or NULL on the device
+ * @cap: KVM_CAP_*
+ *
+ * Return: 0 unless the capability works; then 1 or its number
+ */
+int keel_check_extension(struct keel_vm *vm, long cap)
+{
+	switch (cap) {
 	case KVM_CAP_X86_SMM:
 		return keel_smm_offered();
 	case KVM_CAP_MULTI_ADDRESS_SPACE:
@@ -252,7 +261,7 @@ int keel_check_extension(struct keel_vm *vm, long cap)
 	case KVM_CAP_XSAVE2:
 		return max_t(int, keel_fpu_size(), sizeof(struct kvm_xsave));
 	default:
-		return 0;
+		return always_there(cap);
 	}
 }
 

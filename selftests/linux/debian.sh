@@ -10,10 +10,7 @@
 dir=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=guest.sh
 . "$dir/guest.sh"
-guest_modules=$dir/modules.cpio
-[ -f "$guest_modules" ] || guest_modules=$build/selftests/linux/modules.cpio
-[ -f "$guest_modules" ] || skip_all "no modules for guests"
-[ -f "$vmlinux" ] || vmlinux=$vmlinuz
+need_guest_modules
 image=${GUEST_DISK:-$build/guest-disk/debian.img}
 [ -f "$image" ] || skip_all "no disk: scripts/guest-disk makes it"
 plan 6

@@ -34,6 +34,14 @@ fi
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 
+# For guests with more than the serial console: sets 'guest_modules'.
+need_guest_modules() {
+	guest_modules=$dir/modules.cpio
+	[ -f "$guest_modules" ] || guest_modules=$build/selftests/linux/modules.cpio
+	[ -f "$guest_modules" ] || skip_all "no modules for guests"
+	[ -f "$vmlinux" ] || vmlinux=$vmlinuz
+}
+
 # A program beside this script, or where the build leaves it.
 program() {	# NAME
 	if [ -x "$dir/$1" ]; then echo "$dir/$1"; else echo "$build/selftests/linux/$1"; fi
