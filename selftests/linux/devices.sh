@@ -10,7 +10,7 @@ dir=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=guest.sh
 . "$dir/guest.sh"
 need_guest_modules
-plan 21
+plan 22
 export TMPDIR="$work"
 
 # said DESCRIPTION LINE...: the guest ended well, and said just these lines.
@@ -89,17 +89,30 @@ said "a file system on it, and its discards" done
 [ "$(du -m "$work/disk" | cut -f1)" -lt 30 ]
 result $? "what is discarded is a hole in the image"
 
-for cache in writethrough none; do
-	guest "$vmlinux" 'echo hello >/dev/vda; sync; head -c 5 /dev/vda; echo
-		cat /sys/block/vda/queue/write_cache' --disk "$work/disk,cache=$cache"
-	mode="write back"
-	[ $cache = none ] || mode="write through"
-	if grep -q "no direct I/O" "$work/err"; then
-		skip "cache=$cache" "this file system has no direct I/O"
-	else
-		said "cache=$cache" hello "$mode"
-	fi
+guest "$vmlinux" 'echo hello >/dev/vda; sync; head -c 5 /dev/vda; echo
+	cat /sys/block/vda/queue/write_cache' --disk "$work/disk,cache=writethrough"
+said "cache=writethrough" hello "write through"
+
+# Direct I/O, for which the image lies in a file system of its own.
+for module in loop crc32c_generic ext4; do
+	modprobe $module 2>/dev/null
 done
+truncate -s 128M "$work/fs"
+mkdir "$work/direct"
+if mke2fs -F "$work/fs" >/dev/null 2>&1 && mount -o loop "$work/fs" "$work/direct"; then
+	truncate -s 64M "$work/direct/disk"
+	guest "$vmlinux" 'dd if=/dev/urandom of=/tmp/data bs=1M count=8 2>/dev/null; md5sum </tmp/data
+		dd if=/tmp/data of=/dev/vda bs=1M conv=fsync 2>/dev/null; cat /sys/block/vda/queue/write_cache' \
+		--disk "$work/direct/disk,cache=none"
+	sum=$(head -n 1 "$work/out")
+	said "cache=none" "$sum" "write back"
+	[ "$(head -c 8388608 "$work/direct/disk" | md5sum)" = "$sum" ]
+	result $? "what is written past the host's cache is in the image"
+	umount "$work/direct"
+else
+	skip "cache=none" "no loop device or ext4"
+	skip "what is written past the host's cache is in the image" "no loop device or ext4"
+fi
 
 # What was acknowledged is there after the client is killed. The guest numbers the blocks that it has
 # written on its console, one after the other.
