@@ -55,16 +55,17 @@ static bool permits(struct keel_vcpu *vcpu, const struct keel_gcache_entry *e, u
  */
 static __always_inline bool tables_hold(const struct keel_gcache_entry *e, u64 *buf, unsigned long from)
 {
+	const struct keel_gcache_step *step = e->step, *last = step + e->depth;
 	bool holds = false;
 	u64 pte;
-	int i;
 
 	pagefault_disable();
-	if (!user_read_access_begin((const void __user *)e->table[0].hva, sizeof(pte)))
+	if (!user_read_access_begin((const void __user *)step->hva, sizeof(pte)))
 		goto out;
-	for (i = 0; i < e->depth; i++) {
-		unsafe_get_user(pte, (const u64 __user *)e->table[i].hva, end);
-		if (pte != e->table[i].pte)
+	/* No index: between here and the end the kernel's checks of array bounds cannot be called. */
+	for (; step < last; step++) {
+		unsafe_get_user(pte, (const u64 __user *)step->hva, end);
+		if (pte != step->pte)
 			goto end;
 	}
 	if (buf) {
@@ -143,8 +144,8 @@ void keel_gcache_remember(const struct keel_walk *w, gva_t gva, gpa_t gpa)
 
 		if (hva == KEEL_BAD_HVA)
 			goto out;
-		e->table[w->levels - level].hva = hva + offset_in_page(w->pte_gpa[level]);
-		e->table[w->levels - level].pte = w->pte[level];
+		e->step[w->levels - level].hva = hva + offset_in_page(w->pte_gpa[level]);
+		e->step[w->levels - level].pte = w->pte[level];
 	}
 	e->hva = keel_gfn_to_hva(vcpu->vm, gpa >> PAGE_SHIFT, NULL);
 	if (e->hva == KEEL_BAD_HVA)

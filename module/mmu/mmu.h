@@ -106,6 +106,11 @@ struct keel_mmu {
 #define KEEL_GCACHE_ENTRIES	BIT(KEEL_GCACHE_BITS)
 #define KEEL_GCACHE_LEVELS	5
 
+struct keel_gcache_step {
+	unsigned long hva;		/* of an entry in the guest's tables */
+	u64 pte;			/* its value */
+};
+
 /* A walk of the guest's tables that may still hold, see gcache.c. */
 struct keel_gcache_entry {
 	u64 page;			/* the linear address, in pages */
@@ -116,10 +121,7 @@ struct keel_gcache_entry {
 	u8 depth;			/* table entries on the way; 0: nothing here */
 	bool user, write, nx, dirty;	/* as all levels together grant; the leaf's dirty bit */
 	bool exec, exec_user;		/* may the kernel, may a program fetch from it */
-	struct {
-		unsigned long hva;
-		u64 pte;
-	} table[KEEL_GCACHE_LEVELS];
+	struct keel_gcache_step step[KEEL_GCACHE_LEVELS];
 };
 
 struct keel_mmu_vcpu {
