@@ -34,7 +34,9 @@ static __always_inline bool may_hold(struct keel_vcpu *vcpu, const struct keel_g
 {
 	const struct keel_state *st = keel_st(vcpu, KEEL_ST_CR);
 
-	return e->depth && e->page == gva >> PAGE_SHIFT && e->cr3 == st->cr3 && e->cr4 == st->cr4 && e->cr0 == st->cr0 &&
+	/* Guests flush by CR4.PGE, which means nothing to a walk. */
+	return e->depth && e->page == gva >> PAGE_SHIFT && e->cr3 == st->cr3 && e->cr0 == st->cr0 &&
+	       !((e->cr4 ^ st->cr4) & ~(u64)X86_CR4_PGE) &&
 	       e->efer == st->efer && e->generation == slots_generation(vcpu->vm);
 }
 
