@@ -5,8 +5,6 @@
  * The exit says which instruction it was. Without prefixes, as nearly always, two or three bytes tell that this is it;
  * else the decoder reads it. The vCPU is locked; inside the window nothing sleeps.
  */
-#include <asm/msr-index.h>
-
 #include "mmu/gwalk.h"
 #include "ops.h"
 

@@ -134,6 +134,8 @@ struct keel_mmu_vcpu {
 	unsigned int tag;		/* 0 to KEEL_MMU_ROOTS - 1; nested paging has 0 alone */
 	unsigned long drop_tags;	/* a bit a tag: its translations are another root's; the vendor clears it */
 	struct keel_shadow_vcpu *shadow;
+
+	/* gcache.c: what its own thread has walked */
 	struct keel_gcache_entry gcache[KEEL_GCACHE_ENTRIES];
 
 	/* checked.c */
