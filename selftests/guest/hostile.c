@@ -19,6 +19,7 @@
 #define HANDLER		(GUEST_CODE + 0x1000)
 #define GP_HANDLER	(GUEST_CODE + 0x1100)
 #define PROGRESS	0x42000		/* a quadword for each vCPU */
+#define OWN_SIZE	(HANDLER + 0x1000)	/* what the guest lives by: tables, descriptors, code */
 
 /*
  * R15 is the generator's state (xorshift), R14 where to count. Each round takes bits 3:0 for what to do, bits 15:8 for
@@ -81,12 +82,14 @@ FIXTURE(hostile) {
 	struct guest g;
 	struct vcpu cpu[CPUS];
 	struct kvm_sregs sregs;
+	uint8_t own[OWN_SIZE];
 };
 
 struct runner {
 	struct guest *g;
 	struct vcpu *cpu;
 	const struct kvm_sregs *sregs;
+	const uint8_t *own;
 	int id;
 	uint64_t seed;
 	volatile bool *stop;
@@ -95,10 +98,15 @@ struct runner {
 	long error;
 };
 
+/*
+ * A start-up IPI may have made the vCPU run zeros in real mode, which add to memory: what the guest lives by is
+ * written again, by bytes that are the same for the other vCPU.
+ */
 static void begin(struct runner *r)
 {
 	struct kvm_mp_state mp = { .mp_state = KVM_MP_STATE_RUNNABLE };
-	struct kvm_vcpu_events ev = { 0 };
+	/* An SMI may have come: there is no memory in SMM. */
+	struct kvm_vcpu_events ev = { .flags = KVM_VCPUEVENT_VALID_SMM | KVM_VCPUEVENT_VALID_NMI_PENDING };
 	struct kvm_sregs sregs = *r->sregs;
 	struct kvm_regs regs = {
 		.rip = GUEST_CODE, .rsp = r->id ? GUEST_STACK2 : GUEST_STACK, .rflags = X86_EFLAGS_FIXED,
@@ -110,6 +118,7 @@ static void begin(struct runner *r)
 	regs.r15 = r->seed | 1;
 	if (r->id)
 		sregs.apic_base &= ~APICBASE_BSP;
+	memcpy(r->g->mem, r->own, OWN_SIZE);
 	MUST(vm_ioctl(r->cpu->fd, KVM_SET_VCPU_EVENTS, &ev));
 	vcpu_set_sregs(r->cpu, &sregs);
 	vcpu_set_regs(r->cpu, &regs);
@@ -183,6 +192,7 @@ FIXTURE_SETUP(hostile)
 	for (i = 0; i < 256; i++)
 		guest_set_gate(g, i, i == GP_VECTOR ? GP_HANDLER : HANDLER);
 	self->sregs = vcpu_sregs(&g->cpu);
+	memcpy(self->own, g->mem, OWN_SIZE);
 }
 
 FIXTURE_TEARDOWN(hostile)
@@ -208,13 +218,19 @@ static bool second_vm_works(void)
 {
 	struct guest g;
 	bool ok;
+	long ret;
 
 	guest_create(&g, GUEST_IRQCHIP | GUEST_PIT);
 	guest_start(&g, MODE_LONG, BLOB(good));
 	memcpy(g.mem + HANDLER, good_handler_start, good_handler_end - good_handler_start);
 	guest_set_gate(&g, 0x45, HANDLER);
 	guest_set_gate(&g, 0x46, HANDLER);
-	ok = guest_run(&g) == KVM_EXIT_IO && guest_at_port(&g, PORT_DONE);
+	ret = guest_run(&g);
+	ok = ret == KVM_EXIT_IO && guest_at_port(&g, PORT_DONE);
+	if (!ok) {
+		fprintf(stderr, "# the second VM: KVM_RUN gives %ld\n", ret);
+		guest_dump(&g);
+	}
 	guest_destroy(&g);
 	return ok;
 }
@@ -254,6 +270,7 @@ TEST_F_TIMEOUT(hostile, random_writes, 300)
 		r[i].g = &self->g;
 		r[i].cpu = &self->cpu[i];
 		r[i].sregs = &self->sregs;
+		r[i].own = self->own;
 		r[i].id = i;
 		r[i].seed = seed + i;
 		r[i].stop = &stop;
