@@ -17,10 +17,11 @@ export KEEL_RUN_ARGS := $(value RUN_ARGS)
 export KEEL_MODARGS := $(value MODARGS)
 export KEEL_TEST := $(value TEST)
 export KEEL_LINE := $(value LINE)
+export KEEL_COVER := $(value COVER)
 export KEEL_HV := $(value HV)
 export KEEL_HOST := $(value HOST)
 export KEEL_KREL := $(if $(DEBUG),debug,$(value KREL))
-unexport CMD RUN_ARGS MODARGS TEST LINE HV HOST KREL
+unexport CMD RUN_ARGS MODARGS TEST LINE COVER HV HOST KREL
 export DEPS
 handed_on := $(strip $(foreach name,V W C CC LD LLVM CFLAGS LDFLAGS, \
 	$(if $(filter command,$(origin $(name))),$(name)='$($(name))')))
@@ -35,7 +36,7 @@ host_kdir = /lib/modules/$(shell scripts/get-kernel --release)/build
 
 # Not kbuild's clean, which would go through build/ too.
 define clean_module
-find module \( -name '*.o' -o -name '.*.cmd' -o -name '.*.d' \) -delete && \
+find module \( -name '*.o' -o -name '*.gcno' -o -name '.*.cmd' -o -name '.*.d' \) -delete && \
 	rm -f *.o *.ko *.mod *.mod.c .*.cmd .*.o Module.symvers modules.order
 endef
 
@@ -116,6 +117,16 @@ check-clients: deps-check
 	@$(MAKE) -s -C selftests/linux KSFT_DIR=$(BUILD)/kselftest OUTPUT=$(BUILD)/selftests/linux
 	@selftests/testhost/testhost --hv keel --modargs kvm_node=1 -- selftests/linux/libvirt.sh
 	@selftests/testhost/testhost --hv keel --modargs kvm_node=1 -- selftests/linux/qemu_clients.py '*'
+
+# DKMS builds, installs and removes the module. The compiler runs in the emulated machine: most of an hour.
+check-dkms: deps-check
+	@scripts/get-kernel
+	@scripts/get-kselftest
+	@scripts/get-clients --dkms
+	@{ $(call build_module,$(host_kdir)); } >&2
+	@{ $(build_userspace); } >&2
+	@$(MAKE) -s -C selftests/linux KSFT_DIR=$(BUILD)/kselftest OUTPUT=$(BUILD)/selftests/linux
+	@selftests/testhost/testhost --hv keel --timeout 3600 -- selftests/linux/dkms.sh
 
 # A client that means harm: every ioctl with generated arguments.
 abi-fuzz: deps-check
@@ -241,9 +252,11 @@ help:
 #:   make run HOST=vmx       VT-x in Bochs instead of AMD-V in QEMU; svm-nrip is AMD-V in Bochs
 #:   make check KREL=6.12    the smoke tests on another kernel series (6.12, 7.2); all: everything on all
 #:   make check DEBUG=1      the tests of AMD-V on a kernel with sanitizers and lock checks, built for it
+#:   make check COVER=1      which lines of the module the tests reach: build/cover/report
 #:   make check HOST=svm     the tests on one of the three only: svm, vmx or svm-nrip
 #:   make run HV=kvm, make check HV=kvm     the same on the kernel's own KVM
 #:   make kvm-selftests      KVM's own selftests; HV=keel, kvm or both (Documentation/abi.rst)
+#:   make check-dkms         DKMS builds, installs and removes the module in the test host
 #:   make check-clients      libvirt and QEMU on /dev/kvm: firmware, disks, snapshots, migration, debugger
 #:   make abi-fuzz           every ioctl with generated arguments; COUNT=1000000 SEED=1
 #:   make fuzz-guest         guests that execute random bytes in all modes; COUNT=100000 SEED=1 FIRST=0
@@ -273,5 +286,5 @@ help:
 #:   PREFIX=, DESTDIR=       where to install
 #:   W=, C=, V=              kbuild's
 
-.PHONY: all module userspace run run-command host-build check bench kvm-selftests check-clients abi-fuzz fuzz-guest storm fuzz-diff cover fuzz-cover fuzz-devices bench-net bench-fork bench-paging deps load unload install \
+.PHONY: all module userspace run run-command host-build check bench kvm-selftests check-clients check-dkms abi-fuzz fuzz-guest storm fuzz-diff cover fuzz-cover fuzz-devices bench-net bench-fork bench-paging deps load unload install \
 	install-dkms clean clean-module distclean help

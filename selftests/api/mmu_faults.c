@@ -110,7 +110,7 @@ static void *runner_main(void *arg)
 		if (!r->good) {
 			regs = vcpu_regs(r->cpu);
 			fprintf(stderr, "# KVM_RUN %ld, exit %u, rip %llx\n", ret, run->exit_reason, regs.rip);
-			r->lost = !ret && (run->exit_reason == KVM_EXIT_SHUTDOWN || regs.rip >> 63);
+			r->lost = lost_by_qemu(r->cpu, ret);
 		}
 	}
 	__atomic_store_n(&r->done, true, __ATOMIC_RELEASE);
@@ -145,7 +145,7 @@ static bool finish(struct __test_metadata *_metadata, struct runner *r)
 
 	for (i = 0; i < NR_VCPUS; i++) {
 		pthread_join(r[i].thread, NULL);
-		lost |= r[i].lost && host_is_amd();
+		lost |= r[i].lost;
 	}
 	for (i = 0; i < NR_VCPUS && !lost; i++)
 		EXPECT_TRUE(r[i].good);

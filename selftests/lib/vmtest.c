@@ -272,6 +272,12 @@ bool in_testhost(const char *name)
 	return host && !strcmp(host, name);
 }
 
+bool lost_by_qemu(struct vcpu *cpu, long ret)
+{
+	return in_testhost("svm") && !ret &&
+	       (cpu->run->exit_reason == KVM_EXIT_SHUTDOWN || vcpu_regs(cpu).rip >> 63);
+}
+
 void pin_to_cpu(int cpu)
 {
 	cpu_set_t set;

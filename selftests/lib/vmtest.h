@@ -81,6 +81,11 @@ bool nested_paging(int dev);
 bool host_is_amd(void);
 /* Whether this is the emulated test host of that name (svm, vmx, svm-nrip), which has faults of its own. */
 bool in_testhost(const char *name);
+/*
+ * Whether KVM_RUN, having given @ret, shows a fault of QEMU's TCG (10.0, with in-tree KVM, too): about once in a million
+ * nested page faults it takes the host's registers for the guest's. Nothing can be said of the guest then.
+ */
+bool lost_by_qemu(struct vcpu *cpu, long ret);
 void pin_to_cpu(int cpu);
 uint64_t ns_now(void);
 
