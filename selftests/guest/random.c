@@ -441,9 +441,10 @@ int main(int argc, char **argv)
 	if (argc > 3)
 		number = strtoul(argv[3], NULL, 0);
 	while (all_starts() < count) {
-		if (argc > 1 && ns_now() - said > 60000000000UL) {
+		if (argc > 1 && ns_now() - said > 10000000000UL) {
 			said = ns_now();
-			fprintf(stderr, "# %lu starts, next is batch %lu\n", all_starts(), number);
+			fprintf(stderr, "# so far %lu starts, %lu instructions emulated, next is batch %lu\n", all_starts(),
+				figures.emulated, number);
 		}
 		one_batch(&rnd, seed, number++, argc < 2);
 	}
