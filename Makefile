@@ -117,6 +117,9 @@ check-clients: deps-check
 	@$(MAKE) -s -C selftests/linux KSFT_DIR=$(BUILD)/kselftest OUTPUT=$(BUILD)/selftests/linux
 	@selftests/testhost/testhost --hv keel --modargs kvm_node=1 -- selftests/linux/libvirt.sh
 	@selftests/testhost/testhost --hv keel --modargs kvm_node=1 -- selftests/linux/qemu_clients.py '*'
+	@selftests/testhost/testhost --host vmx --hv keel --modargs kvm_node=1 --put selftests/lib/tap.sh \
+		--put $(BUILD)/clients/ovmf --put /usr/bin/qemu-system-x86_64 --put /usr/share/qemu --put /usr/share/seabios \
+		-- selftests/linux/ovmf.sh
 
 # DKMS builds, installs and removes the module. The compiler runs in the emulated machine: most of an hour.
 check-dkms: deps-check
