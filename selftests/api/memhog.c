@@ -2,19 +2,24 @@
 /*
  * For reclaim.sh: guests that verify and rewrite every page of their memory while the host takes it away.
  *
- *	memhog GUESTS MIB ROUNDS [mergeable] [discard] [huge] [blind]
+ *	memhog GUESTS MIB ROUNDS [mergeable] [discard] [huge] [blind] [aging]
  *
  * Each page holds the number of the round and, unless it is to be merged, its own. A round adds one, in the guest; then
  * the client, unless it is blind, looks at all pages. Ends with 0 when all guests came through all rounds and every
- * page held what it should.
+ * page held what it should; with aging, also only if the host swapped what the guest left alone, and nothing else.
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "guest.h"
+
+#ifndef MADV_PAGEOUT
+#define MADV_PAGEOUT	21
+#endif
 
 #define MB		0x100000UL
 #define SLOT		5
@@ -58,6 +63,7 @@ struct hog {
 	uint64_t step;			/* what a page holds more than the one before */
 	bool discard;
 	bool blind;			/* only the guest looks */
+	bool aging;
 };
 
 static uint64_t wanted(const struct hog *h, size_t offset, unsigned long round)
@@ -90,6 +96,37 @@ static bool holds(struct hog *h, unsigned long round)
 	return true;
 }
 
+static size_t pages_in_swap(const struct hog *h)
+{
+	int fd = MUST(open("/proc/self/pagemap", O_RDONLY));
+	size_t i, n = 0;
+	uint64_t entry;
+
+	for (i = 0; i < h->size; i += PAGE_SIZE) {
+		if (pread(fd, &entry, sizeof(entry), ((uintptr_t)h->mem + i) / PAGE_SIZE * 8) != sizeof(entry))
+			die("the page map cannot be read");
+		n += entry >> 62 & 1;
+	}
+	close(fd);
+	return n;
+}
+
+/*
+ * The host is to swap all pages. It spares those that were used since it asked last: after a round all of them, and none
+ * when it asks again. That the client has looked at them, too, MADV_PAGEOUT forgets by itself.
+ */
+static bool ages(struct hog *h)
+{
+	size_t pages = h->size / PAGE_SIZE, first, second;
+
+	MUST(madvise(h->mem, h->size, MADV_PAGEOUT));
+	first = pages_in_swap(h);
+	MUST(madvise(h->mem, h->size, MADV_PAGEOUT));
+	second = pages_in_swap(h);
+	fprintf(stderr, "# of %zu pages %zu swapped after use, %zu after none\n", pages, first, second);
+	return first < pages / 4 && second > pages / 4 * 3;
+}
+
 static bool one_round(struct hog *h, unsigned long round)
 {
 	size_t half = h->size / 2;
@@ -105,6 +142,8 @@ static bool one_round(struct hog *h, unsigned long round)
 		return false;
 	}
 	if (!h->blind && !holds(h, round))
+		return false;
+	if (h->aging && !ages(h))
 		return false;
 	if (h->discard) {
 		/* The guest must find the new pages, not those that it knew. */
@@ -144,7 +183,7 @@ int main(int argc, char **argv)
 	struct hog h = { .step = 1UL << 32 };
 
 	if (n < 1 || n > MAX_GUESTS) {
-		fprintf(stderr, "usage: memhog GUESTS MIB ROUNDS [mergeable] [discard] [huge] [blind]\n");
+		fprintf(stderr, "usage: memhog GUESTS MIB ROUNDS [mergeable] [discard] [huge] [blind] [aging]\n");
 		return 2;
 	}
 	h.size = atoi(argv[2]) * MB;
@@ -152,6 +191,7 @@ int main(int argc, char **argv)
 	for (i = 4; i < argc; i++) {
 		mergeable |= !strcmp(argv[i], "mergeable");
 		h.blind |= !strcmp(argv[i], "blind");
+		h.aging |= !strcmp(argv[i], "aging");
 		h.discard |= !strcmp(argv[i], "discard");
 		if (!strcmp(argv[i], "huge"))
 			advice = MADV_HUGEPAGE;

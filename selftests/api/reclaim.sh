@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # The host takes memory from running guests: discarding, merging (KSM), compaction, swapping, all of them together; and
-# guests that have more memory than their group may use, or in a small host (testhost --memory 512) twice what there is.
+# guests that have more memory than their group may use, or in a small host (testhost --memory 640) twice what there is.
 #
 # Runs as root, in a test host: it changes the host's KSM settings and its swap.
 
@@ -20,7 +20,7 @@ if [ ! -x "$hog" ]; then
 	echo "Bail out! no memhog program beside $0"
 	exit 1
 fi
-plan 9
+plan 10
 
 vmstat() {
 	sed -n "s/^$1 //p" /proc/vmstat
@@ -118,8 +118,10 @@ if swap_on 4G && group_of 12M; then
 	meanwhile=compact grouped 2 8 3 mergeable discard
 	result $? "swapping, merging, compacting and discarding at once"
 	echo 2 >$ksm/run
+	"$hog" 1 4 3 aging
+	result $? "the host swaps what the guest has not used, and spares what it has"
 else
-	for what in twice swapped once; do
+	for what in twice swapped once aging; do
 		skip $what "no zram, or no memory controller of cgroups"
 	done
 fi
