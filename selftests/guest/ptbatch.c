@@ -18,6 +18,7 @@
 #define LIST	0x70000UL	/* two pages: 512 updates */
 #define PAGE_A	0x200000UL
 #define PAGE_B	0x201000UL
+#define READ_ONLY	0x50000000UL
 #define UPDATES	1000
 
 /* R8: number of updates in all, R9: in a list. Each entry of TABLE leads to RAX, and is then used. */
@@ -40,6 +41,10 @@ GUEST(batched, 64,
 	"5: " G_SYNC);
 
 GUEST(call, 64, "testl %edx, %edx\n" "jz 1f\n" "vmmcall\n" "jmp 2f\n" "1: vmcall\n" "2: " G_DONE);
+
+/* What is at RDI, before and after: R12 and R13. */
+GUEST(seen, 64, "movzbl (%rdi), %r12d\n" "testl %edx, %edx\n" "jz 1f\n" "vmmcall\n" "jmp 2f\n" "1: vmcall\n"
+	"2: movzbl (%rdi), %r13d\n" G_DONE);
 
 static uint64_t exits(struct guest *g)
 {
@@ -148,6 +153,7 @@ TEST(checks)
 		{ TABLE + 8, 0, 1 },
 		{ TABLE + 4, 0, 0 },			/* misaligned */
 		{ 0x10000000, 0, 0 },			/* no memory there */
+		{ READ_ONLY, 0, 0 },
 		{ TABLE, 0x10000000 | P, 0 },		/* leads to none */
 		{ TABLE, TABLE | P | U, 1 },		/* a page table may be read ... */
 		{ TABLE, TABLE | P | W, 0 },		/* ... and not written */
@@ -185,6 +191,7 @@ TEST(checks)
 	vcpu_complete_io(&g.cpu);
 	guest_load(&g, BLOB(call));
 	list = (void *)(g.mem + LIST);
+	ASSERT_EQ(0, vm_set_slot(g.vm, 5, KVM_MEM_READONLY, READ_ONLY, PAGE_SIZE, g.mem + PAGE_A));
 	for (i = 0; i < ARRAY_SIZE(one); i++) {
 		list[0] = (struct keel_pt_update){ one[i].gpa, one[i].value };
 		EXPECT_EQ(one[i].result, hypercall(_metadata, &g, KEEL_HC_PT_UPDATE, LIST, 1)) {
@@ -211,6 +218,31 @@ TEST(checks)
 	EXPECT_EQ(0x80000, s.cr3);
 	EXPECT_EQ(-22, hypercall(_metadata, &g, KEEL_HC_SET_CR3, 0x10000000, 0));
 	EXPECT_EQ(-22, hypercall(_metadata, &g, KEEL_HC_SET_CR3, 1ULL << 62, 0));
+	guest_destroy(&g);
+}
+
+/* The page that an entry led to was in use: the next access goes where the update says. */
+TEST(seen)
+{
+	struct keel_pt_update *list;
+	struct kvm_regs r;
+	struct guest g;
+
+	guest_create(&g, 0);
+	if (!dev_is_keel(g.dev) || !offered(&g))
+		SKIP(return, "needs updates by hypercall");
+	set_up(&g, BLOB(seen));
+	list = (void *)(g.mem + LIST);
+	list[0] = (struct keel_pt_update){ TABLE, PAGE_B | P | U };
+	g.mem[PAGE_A] = 0xa1;
+	g.mem[PAGE_B] = 0xb2;
+	r = vcpu_regs(&g.cpu);
+	r.rdi = LINEAR;
+	vcpu_set_regs(&g.cpu, &r);
+	EXPECT_EQ(1, hypercall(_metadata, &g, KEEL_HC_PT_UPDATE, LIST, 1));
+	r = vcpu_regs(&g.cpu);
+	EXPECT_EQ(0xa1, r.r12);
+	EXPECT_EQ(0xb2, r.r13);
 	guest_destroy(&g);
 }
 
