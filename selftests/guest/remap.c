@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A guest that changes its page tables between exits at one linear address: the hypervisor, which has to read the
- * instruction or to find the device, must see what the CPU sees.
+ * instruction or to find the device, must see what the CPU sees; and the dirty bit, which shadow paging has to set.
  */
 #include "kselftest_harness.h"
 #include "guest.h"
@@ -12,12 +12,15 @@
 #define LINEAR		(BASE + 0x5000)
 #define DEVICES		0x80000000UL
 #define FLAGS		0x67UL		/* present, writable, user, accessed, dirty */
+#define DIRTY		0x40UL
 
 /* rdi into the table entry at rsi, then a call to rbx. */
 GUEST(call, 64, "movq %rdi, (%rsi)\n" "invlpg (%rbx)\n" "xorl %eax, %eax\n" "xorl %ecx, %ecx\n"
       "movq %rbx, %r15\n" "call *%r15\n" G_DONE);
 /* The same with a read. */
 GUEST(load, 64, "movq %rdi, (%rsi)\n" "invlpg (%rbx)\n" "movl (%rbx), %eax\n" G_DONE);
+/* A read, then a write. */
+GUEST(use, 64, "movl (%rbx), %eax\n" G_SYNC "movl %eax, (%rbx)\n" G_DONE);
 
 FIXTURE(remap) {
 	struct guest g;
@@ -150,6 +153,21 @@ TEST_F(remap, device)
 		ASSERT_DONE(g);
 		EXPECT_EQ(0x1000 + i, vcpu_regs(&g->cpu).rax);
 	}
+}
+
+/* A page that is read first is dirty when it is written, and not before. */
+TEST_F(remap, dirty_bit)
+{
+	struct guest *g = &self->g;
+	uint64_t *entry = (uint64_t *)(g->mem + leaf_at());
+
+	guest_load_bytes(g, use_start, use_end - use_start);
+	*entry &= ~DIRTY;
+	begin(g, 0, 0);
+	ASSERT_PORT(PORT_SYNC, g);
+	EXPECT_EQ(0, *entry & DIRTY);
+	ASSERT_DONE(g);
+	EXPECT_EQ(DIRTY, *entry & DIRTY);
 }
 
 TEST_HARNESS_MAIN
