@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A guest that changes its page tables between exits at one linear address: the hypervisor, which has to read the
- * instruction or to find the device, must see what the CPU sees; and the dirty bit, which shadow paging has to set.
+ * instruction or to find the device, must see what the CPU sees; and what shadow paging makes of the dirty bit and CR0.WP.
  */
 #include "kselftest_harness.h"
 #include "guest.h"
@@ -12,6 +12,7 @@
 #define LINEAR		(BASE + 0x5000)
 #define DEVICES		0x80000000UL
 #define FLAGS		0x67UL		/* present, writable, user, accessed, dirty */
+#define WRITABLE	0x2UL
 #define DIRTY		0x40UL
 
 /* rdi into the table entry at rsi, then a call to rbx. */
@@ -21,6 +22,12 @@ GUEST(call, 64, "movq %rdi, (%rsi)\n" "invlpg (%rbx)\n" "xorl %eax, %eax\n" "xor
 GUEST(load, 64, "movq %rdi, (%rsi)\n" "invlpg (%rbx)\n" "movl (%rbx), %eax\n" G_DONE);
 /* A read, then a write. */
 GUEST(use, 64, "movl (%rbx), %eax\n" G_SYNC "movl %eax, (%rbx)\n" G_DONE);
+/* An entry is changed and CR3 loaded anew: what was read before, and what after, in EDX and EAX. */
+GUEST(reload, 64, "movl (%rbx), %edx\n" "movq %rdi, (%rsi)\n" "movq %cr3, %rax\n" "movq %rax, %cr3\n"
+      "movl (%rbx), %eax\n" G_DONE);
+/* A write without CR0.WP, and one with it. */
+GUEST(protect, 64, "movq %cr0, %rcx\n" "andq $~0x10000, %rcx\n" "movq %rcx, %cr0\n" "movl %eax, (%rbx)\n" G_SYNC
+      "orq $0x10000, %rcx\n" "movq %rcx, %cr0\n" "movl %eax, (%rbx)\n" G_DONE);
 
 FIXTURE(remap) {
 	struct guest g;
@@ -168,6 +175,37 @@ TEST_F(remap, dirty_bit)
 	EXPECT_EQ(0, *entry & DIRTY);
 	ASSERT_DONE(g);
 	EXPECT_EQ(DIRTY, *entry & DIRTY);
+}
+
+/* Without INVLPG; of the hypervisor's copy of the table nothing may be left. */
+TEST_F(remap, reload)
+{
+	struct guest *g = &self->g;
+
+	guest_load_bytes(g, reload_start, reload_end - reload_start);
+	*(uint32_t *)(g->mem + BASE + 0x5000) = 0x55;
+	*(uint32_t *)(g->mem + BASE + 0x6000) = 0x66;
+	begin(g, leaf_at(), (BASE + 0x6000) | FLAGS);
+	ASSERT_DONE(g);
+	EXPECT_EQ(0x55, vcpu_regs(&g->cpu).rdx);
+	EXPECT_EQ(0x66, vcpu_regs(&g->cpu).rax);
+}
+
+/* What the guest's kernel could write to without CR0.WP it cannot with it. */
+TEST_F(remap, write_protect)
+{
+	struct guest *g = &self->g;
+	struct guest_exc e;
+
+	guest_load_bytes(g, protect_start, protect_end - protect_start);
+	*(uint64_t *)(g->mem + leaf_at()) &= ~WRITABLE;
+	begin(g, 0, 0);
+	ASSERT_PORT(PORT_SYNC, g);
+	ASSERT_PORT(PORT_EXC, g);
+	e = guest_exc(g);
+	EXPECT_EQ(PF_VECTOR, e.vector);
+	EXPECT_EQ(3, e.error);
+	EXPECT_EQ(LINEAR, vcpu_sregs(&g->cpu).cr2);
 }
 
 TEST_HARNESS_MAIN
