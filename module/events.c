@@ -258,7 +258,7 @@ long keel_guest_debug_set(struct keel_vcpu *vcpu, void *buf)
 	vcpu->guest_debug = dbg->control & KVM_GUESTDBG_ENABLE ? dbg->control : 0;
 	if (vcpu->guest_debug & KVM_GUESTDBG_USE_HW_BP) {
 		memcpy(vcpu->debug_dr, dbg->arch.debugreg, sizeof(vcpu->debug_dr));
-		vcpu->debug_dr7 = dbg->arch.debugreg[7];
+		vcpu->debug_dr7 = (u32)dbg->arch.debugreg[7];	/* entry fails on any other bit */
 	}
 	keel_st_mod(vcpu, KEEL_ST_DR);
 	keel_ops->vcpu_update(vcpu, KEEL_UPDATE_INTERCEPTS);

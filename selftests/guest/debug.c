@@ -110,6 +110,21 @@ TEST_F(debug, hardware_breakpoint)
 	ASSERT_DONE(g);
 }
 
+/* What DR7 does not have is no reason for the CPU to refuse the guest. */
+TEST_F(debug, high_bits_of_dr7)
+{
+	struct guest *g = &self->g;
+
+	if (!dev_is_keel(g->dev))
+		SKIP(return, "in-tree KVM enters with them");
+	guest_start(g, MODE_LONG, BLOB(steps));
+	ASSERT_EQ(0, set_debug(g, KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP, GUEST_CODE + 6, 1ULL << 40 | 0x402));
+	ASSERT_EQ(KVM_EXIT_DEBUG, guest_run(g));
+	EXPECT_EQ(GUEST_CODE + 6, g->cpu.run->debug.arch.pc);
+	ASSERT_EQ(0, set_debug(g, 0, 0, 0));
+	ASSERT_DONE(g);
+}
+
 GUEST(awaits_irq, 64, "sti\n" "movl $1, %eax\n" "movl $2, %ebx\n" "movl $3, %ecx\n" G_DONE);
 
 /* While the client steps with KVM_GUESTDBG_BLOCKIRQ an interrupt waits; afterwards it comes. */
