@@ -128,6 +128,8 @@ TEST_F(files, hugetlb)
 	for (i = nr = 0; i < ARRAY_SIZE(bitmap); i++)
 		nr += __builtin_popcountll(bitmap[i]);
 	EXPECT_EQ(SIZE / (LARGE / 2), nr);
+	ASSERT_EQ(0, add(g, GPA, PAGE_SIZE, SIZE / PAGE_SIZE, 0, &sum));
+	EXPECT_EQ(3 * SIZE / PAGE_SIZE + 2 * NR_LARGE, sum);
 	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, 0, GPA, SIZE, self->mem));
 	ASSERT_EQ(0, add(g, GPA, PAGE_SIZE, SIZE / PAGE_SIZE, 0, &sum));
 	EXPECT_EQ(3 * SIZE / PAGE_SIZE + 2 * NR_LARGE, sum);
