@@ -128,6 +128,12 @@ static inline bool keel_pae_paging(u64 cr0, u64 cr4, u64 efer)
 	return (cr0 & X86_CR0_PG) && (cr4 & X86_CR4_PAE) && !(efer & EFER_LMA);
 }
 
+/* CR3 as a CPU takes it: outside of long mode it has 32 bits (SDM 3A, 2.5), whatever a client has set. */
+static inline u64 keel_entry_cr3(const struct keel_state *st)
+{
+	return st->efer & EFER_LMA ? st->cr3 : (u32)st->cr3;
+}
+
 /* Events that wait for delivery or were interrupted in it; the layout follows kvm_vcpu_events. */
 struct keel_events {
 	struct {

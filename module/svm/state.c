@@ -162,7 +162,7 @@ void svm_set_state(struct keel_vcpu *vcpu, u32 mask)
 		svm_intercept(svm->vmcb, SVM_ICPT_CR_READ + 0, svm->cr0_hidden);
 		svm_intercept(svm->vmcb, SVM_ICPT_CR_WRITE + 0, svm->cr0_hidden);
 		s->cr2 = st->cr2;
-		s->cr3 = st->cr3;
+		s->cr3 = keel_entry_cr3(st);
 		s->cr4 = st->cr4;
 		s->efer = st->efer | EFER_SVME;
 	}

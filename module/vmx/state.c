@@ -124,7 +124,7 @@ static void crs_set(struct vmx_vcpu *vmx, const struct keel_state *st)
 		return;
 	}
 	vmx_write(VMCS_GUEST_CR0, (cr0 | vmx_caps.cr0_fixed0) & vmx_caps.cr0_fixed1);
-	vmx_write(VMCS_GUEST_CR3, st->cr3);
+	vmx_write(VMCS_GUEST_CR3, keel_entry_cr3(st));
 	vmx_write(VMCS_GUEST_CR4, (cr4 | vmx_caps.cr4_fixed0) & vmx_caps.cr4_fixed1);
 	vmx_write(VMCS_GUEST_EFER, st->efer);
 	if (keel_pae_paging(st->cr0, st->cr4, st->efer))

@@ -276,4 +276,29 @@ TEST(control_registers)
 	guest_destroy(&g);
 }
 
+GUEST(nothing, 32, G_DONE);
+
+/* A client may leave anything in the high half of CR3; in-tree KVM lets the CPU refuse that. */
+TEST(high_bits_of_cr3)
+{
+	static const enum guest_mode modes[] = { MODE_PROT32, MODE_PAGE32, MODE_PAE };
+	struct kvm_sregs sregs;
+	struct guest g;
+	size_t i;
+
+	guest_create(&g, 0);
+	if (!dev_is_keel(g.dev)) {
+		guest_destroy(&g);
+		SKIP(return, "in-tree KVM: the entry fails");
+	}
+	for (i = 0; i < ARRAY_SIZE(modes); i++) {
+		guest_start(&g, modes[i], BLOB(nothing));
+		sregs = vcpu_sregs(&g.cpu);
+		sregs.cr3 |= 1ULL << 45;
+		vcpu_set_sregs(&g.cpu, &sregs);
+		ASSERT_DONE(&g);
+	}
+	guest_destroy(&g);
+}
+
 TEST_HARNESS_MAIN
