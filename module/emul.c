@@ -95,6 +95,18 @@ static bool is_ram(struct keel_vcpu *vcpu, gpa_t gpa, bool write)
 	return keel_gfn_to_hva(vcpu->vm, gpa >> PAGE_SHIFT, &writable) != KEEL_BAD_HVA && (!write || writable);
 }
 
+/*
+ * Other slots since the last look: an access fails where there was memory at that look, and is a device now, or memory
+ * elsewhere. @slots is only compared.
+ */
+static bool slots_changed(struct keel_vcpu *vcpu, const void **slots)
+{
+	const void *before = *slots;
+
+	*slots = rcu_access_pointer(vcpu->vm->slots);
+	return *slots != before;
+}
+
 static struct record *find_record(struct keel_emul *e, unsigned int offset)
 {
 	int i;
@@ -167,35 +179,40 @@ static int device_access(struct keel_emu *emu, gpa_t own_gpa, void *buf, unsigne
 
 static int op_read(struct keel_emu *emu, u64 la, void *buf, unsigned int len, unsigned int acc)
 {
+	const void *slots = rcu_access_pointer(to_vcpu(emu)->vm->slots);
 	gpa_t gpa;
 	int r = translate(emu, la, acc, &gpa);
 
 	if (r)
 		return r;
-	if (is_ram(to_vcpu(emu), gpa, false)) {
-		to_emul(emu)->err = keel_guest_read(to_vcpu(emu)->vm, gpa, buf, len);
-		return to_emul(emu)->err ? KEEL_EMU_UNHANDLEABLE : KEEL_EMU_OK;
-	}
-	/* Code cannot be fetched from a device. */
-	if (acc & KEEL_EMU_ACC_FETCH)
-		return KEEL_EMU_UNHANDLEABLE;
-	return device_access(emu, gpa, buf, len, false);
+	do {
+		if (!is_ram(to_vcpu(emu), gpa, false))
+			/* Code cannot be fetched from a device. */
+			return acc & KEEL_EMU_ACC_FETCH ? KEEL_EMU_UNHANDLEABLE :
+							  device_access(emu, gpa, buf, len, false);
+		r = keel_guest_read(to_vcpu(emu)->vm, gpa, buf, len);
+	} while (r && slots_changed(to_vcpu(emu), &slots));
+	to_emul(emu)->err = r;
+	return r ? KEEL_EMU_UNHANDLEABLE : KEEL_EMU_OK;
 }
 
 static int op_write(struct keel_emu *emu, u64 la, const void *buf, unsigned int len, unsigned int acc)
 {
+	const void *slots = rcu_access_pointer(to_vcpu(emu)->vm->slots);
 	gpa_t gpa;
 	int r = translate(emu, la, acc | KEEL_EMU_ACC_WRITE, &gpa);
 
 	if (r)
 		return r;
-	if (is_ram(to_vcpu(emu), gpa, true)) {
-		to_emul(emu)->err = keel_guest_write(to_vcpu(emu), gpa, buf, len);
-		if (keel_shadowing)
-			keel_shadow_written(to_vcpu(emu)->vm, gpa, len);
-		return to_emul(emu)->err ? KEEL_EMU_UNHANDLEABLE : KEEL_EMU_OK;
-	}
-	return device_access(emu, gpa, (void *)buf, len, true);
+	do {
+		if (!is_ram(to_vcpu(emu), gpa, true))
+			return device_access(emu, gpa, (void *)buf, len, true);
+		r = keel_guest_write(to_vcpu(emu), gpa, buf, len);
+	} while (r && slots_changed(to_vcpu(emu), &slots));
+	if (keel_shadowing)
+		keel_shadow_written(to_vcpu(emu)->vm, gpa, len);
+	to_emul(emu)->err = r;
+	return r ? KEEL_EMU_UNHANDLEABLE : KEEL_EMU_OK;
 }
 
 static int op_cmpxchg(struct keel_emu *emu, u64 la, void *old, const void *new, unsigned int len)
