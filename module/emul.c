@@ -217,14 +217,17 @@ static int op_write(struct keel_emu *emu, u64 la, const void *buf, unsigned int 
 
 static int op_cmpxchg(struct keel_emu *emu, u64 la, void *old, const void *new, unsigned int len)
 {
+	const void *slots = rcu_access_pointer(to_vcpu(emu)->vm->slots);
 	gpa_t gpa;
 	int r = translate(emu, la, KEEL_EMU_ACC_WRITE, &gpa);
 
 	if (r)
 		return r;
-	if (!is_ram(to_vcpu(emu), gpa, true))
-		return device_access(emu, gpa, (void *)new, len, true);
-	r = keel_guest_cmpxchg(to_vcpu(emu), gpa, old, new, len);
+	do {
+		if (!is_ram(to_vcpu(emu), gpa, true))
+			return device_access(emu, gpa, (void *)new, len, true);
+		r = keel_guest_cmpxchg(to_vcpu(emu), gpa, old, new, len);
+	} while (r == -EFAULT && slots_changed(to_vcpu(emu), &slots));
 	/* A split lock that would trap in the host: as across two pages, a write is the best there is. */
 	if (r == -EINVAL)
 		r = keel_guest_write(to_vcpu(emu), gpa, new, len);
