@@ -229,6 +229,8 @@ static void host_bits_compute(void)
 		host_cr4_bits |= X86_CR4_SMAP;
 	if (host_offers(7, KEEL_CPUID_ECX, BIT(2)))
 		host_cr4_bits |= X86_CR4_UMIP;
+	if (host_offers(7, KEEL_CPUID_ECX, BIT(3)))
+		host_cr4_bits |= X86_CR4_PKE;
 	if (host_offers(7, KEEL_CPUID_ECX, BIT(16)))
 		host_cr4_bits |= X86_CR4_LA57;
 
@@ -356,9 +358,8 @@ static void entry_patch(struct keel_vcpu *vcpu, struct kvm_cpuid_entry2 *e)
 		bit_assign(&e->edx, BIT(9), keel_lapic_get_base(vcpu) & MSR_IA32_APICBASE_ENABLE);
 		break;
 	case 7:
-		/* CR4.PKE cannot be set */
 		if (e->index == 0)
-			e->ecx &= ~BIT(4);
+			bit_assign(&e->ecx, BIT(4), keel_st(vcpu, KEEL_ST_CR)->cr4 & X86_CR4_PKE);
 		break;
 	case 0xd:
 		if (e->index == 0)
@@ -615,6 +616,7 @@ static const struct {
 	{ false, X86_CR4_SMEP,		7,		KEEL_CPUID_EBX, BIT(7) },
 	{ false, X86_CR4_SMAP,		7,		KEEL_CPUID_EBX, BIT(20) },
 	{ false, X86_CR4_UMIP,		7,		KEEL_CPUID_ECX, BIT(2) },
+	{ false, X86_CR4_PKE,		7,		KEEL_CPUID_ECX, BIT(3) },
 	{ false, X86_CR4_LA57,		7,		KEEL_CPUID_ECX, BIT(16) },
 	{ true, EFER_LME | EFER_LMA,	0x80000001,	KEEL_CPUID_EDX, BIT(29) },
 	{ true, EFER_NX,		0x80000001,	KEEL_CPUID_EDX, BIT(20) },

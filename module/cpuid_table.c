@@ -85,12 +85,12 @@ static const struct pass_rule pass_rules[] = {
 	  BIT(27) /* AVX512ER */ | BIT(28) /* AVX512CD */ | BIT(29) /* SHA */ |
 	  BIT(30) /* AVX512BW */ | BIT(31) /* AVX512VL */ },
 	/*
-	 * Left out: PKU 3 and OSPKE 4 (the emulator's page walks know no protection keys), WAITPKG
+	 * Left out: OSPKE 4 (cpuid.c has it follow CR4), WAITPKG
 	 * 5 (its MSR is not virtualized), CET_SS 7 (needs supervisor XSAVE state), TME 13,
 	 * KEYLOCKER 23, BUS_LOCK_DETECT 24, ENQCMD 29, SGX_LC 30, PKS 31. LA57 16 is forced below.
 	 */
 	{ 7, 0, KEEL_CPUID_ECX, WORD(AVX512VBMI),
-	  BIT(1) /* AVX512_VBMI */ | BIT(2) /* UMIP */ | BIT(6) /* AVX512_VBMI2 */ |
+	  BIT(1) /* AVX512_VBMI */ | BIT(2) /* UMIP */ | BIT(3) /* PKU */ | BIT(6) /* AVX512_VBMI2 */ |
 	  BIT(8) /* GFNI */ | BIT(9) /* VAES */ | BIT(10) /* VPCLMULQDQ */ |
 	  BIT(11) /* AVX512_VNNI */ | BIT(12) /* AVX512_BITALG */ | BIT(14) /* AVX512_VPOPCNTDQ */ |
 	  BIT(22) /* RDPID */ | BIT(25) /* CLDEMOTE */ | BIT(27) /* MOVDIRI */ |
@@ -310,5 +310,7 @@ void keel_cpuid_filter(struct kvm_cpuid_entry2 *e)
 		e->ebx &= ~BIT(10);
 		e->ecx &= ~BIT(16);
 	}
+	if (e->function == 7 && !e->index && !keel_pku_offered())
+		e->ecx &= ~BIT(3);
 	keel_ops->feature_mask(e);
 }

@@ -564,6 +564,12 @@ static int op_system(struct keel_emu *emu, enum keel_emu_system what, u64 arg, u
 		return KEEL_EMU_OK;
 	case KEEL_SYS_XSETBV:
 		return gp_if(emu, arg ? -EINVAL : keel_set_xcr0(vcpu, *result));
+	case KEEL_SYS_RDPKRU:
+		*result = vcpu->st.pkru;
+		return KEEL_EMU_OK;
+	case KEEL_SYS_WRPKRU:
+		vcpu->st.pkru = arg;
+		return KEEL_EMU_OK;
 	case KEEL_SYS_RDPMC:
 		return gp_if(emu, -EINVAL);
 	case KEEL_SYS_IRET:

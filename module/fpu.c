@@ -5,9 +5,13 @@
  * Each vCPU has an XSAVE area of its own in standard format, which is also the format of
  * KVM_GET_XSAVE. keel_fpu_load() takes the FPU from the kernel (which puts the client's registers
  * away), loads the guest's and, where it differs, the guest's XCR0; keel_fpu_put() reverses it. The
- * components that are moved are those that a guest may enable. What the guest cannot reach (PKRU,
- * AMX tiles, supervisor states) stays the host's in the registers: XCR0 keeps the guest from it,
+ * components that are moved are those that a guest may enable. What the guest cannot reach (AMX tiles,
+ * supervisor states) stays the host's in the registers: XCR0 keeps the guest from it,
  * and IA32_XSS is zero while the guest runs, since XSAVES cannot be intercepted on every CPU.
+ *
+ * PKRU is not moved with the rest: it is a right to memory, and between two entries the host's must be in
+ * force, for what the core reads of the client's. keel_pkru_load() and keel_pkru_restore() stand around each entry
+ * of a guest that can reach it; in the client's format it is a component like the others.
  *
  * Locks: vcpu->mutex. Between load and put the area is stale, preemption is off, and nothing else
  * may use the FPU. SDM 1, chapter 13; APM 2, 11.5.
@@ -21,6 +25,7 @@
 #include <asm/fpu/api.h>
 #include <asm/fpu/xcr.h>
 #include <asm/msr-index.h>
+#include <asm/special_insns.h>
 
 #include "ops.h"
 
@@ -29,6 +34,7 @@
 #define XF_YMM		BIT_ULL(2)
 #define XF_YMM_NR	2
 #define XF_ZMM_HI_NR	6
+#define XF_PKRU		BIT_ULL(KEEL_XF_PKRU_NR)
 #define XF_AVX512	(BIT_ULL(5) | BIT_ULL(6) | BIT_ULL(7))
 #define XF_FPSSE	(XF_FP | XF_SSE)
 
@@ -69,6 +75,7 @@ static struct component components[64] __ro_after_init;
 static u64 host_xcr0 __ro_after_init;
 static u64 host_xss __ro_after_init;
 static u64 state_mask __ro_after_init;	/* components that are moved, without XSAVE: x87 and SSE */
+static u64 guest_mask __ro_after_init;	/* those, and PKRU where guests may have it */
 static unsigned int area_size __ro_after_init;
 static u32 mxcsr_mask __ro_after_init;
 static bool use_xsave __ro_after_init;
@@ -82,7 +89,7 @@ u64 keel_fpu_host_xcr0(void)
 /* XCR0 bits that a guest may be offered; 0 without XSAVE. */
 u64 keel_fpu_supported_xcr0(void)
 {
-	return use_xsave ? state_mask : 0;
+	return use_xsave ? guest_mask : 0;
 }
 
 /* Bytes of KVM_SET_XSAVE and KVM_GET_XSAVE2, the value of KVM_CAP_XSAVE2. */
@@ -142,7 +149,7 @@ int keel_fpu_module_init(void)
 
 	mxcsr_mask_probe();
 	use_xsave = boot_cpu_has(X86_FEATURE_XSAVE) && boot_cpu_has(X86_FEATURE_OSXSAVE);
-	state_mask = XF_FPSSE;
+	state_mask = guest_mask = XF_FPSSE;
 	area_size = sizeof(struct xsave_area);
 	if (!use_xsave)
 		return 0;
@@ -161,7 +168,10 @@ int keel_fpu_module_init(void)
 	state_mask = host_xcr0 & (XF_FPSSE | XF_YMM | XF_AVX512);
 	if ((state_mask & XF_AVX512) != XF_AVX512)
 		state_mask &= ~XF_AVX512;
-	area_size = keel_xstate_size(state_mask, false);
+	guest_mask = state_mask;
+	if (keel_pku_offered())
+		guest_mask |= host_xcr0 & XF_PKRU;
+	area_size = keel_xstate_size(guest_mask, false);
 	if ((state_mask & XF_FPSSE) != XF_FPSSE || area_size > 8 * PAGE_SIZE) {
 		pr_err("XCR0 %#llx with an XSAVE area of %u bytes: not a CPU that Keel knows\n",
 		       host_xcr0, area_size);
@@ -220,6 +230,7 @@ void keel_fpu_reset(struct keel_vcpu *vcpu, bool init)
 		return;
 	area_reset(vcpu->fpu->area);
 	vcpu->st.xcr0 = XF_FP;
+	vcpu->st.pkru = 0;
 }
 
 /* On AMD, a restore keeps the last x87 pointers unless an exception is pending: clear them. */
@@ -313,6 +324,28 @@ void keel_fpu_set_xcr0(struct keel_vcpu *vcpu, u64 xcr0)
 	vcpu->st.xcr0 = xcr0;
 	if (use_xsave && vcpu->fpu->loaded)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, xcr0);
+}
+
+/**
+ * keel_pkru_load() - the guest's PKRU, for an entry
+ * @vcpu: the vCPU, inside its window; keel_pkru_used() says that the guest can reach it
+ */
+void keel_pkru_load(struct keel_vcpu *vcpu)
+{
+	vcpu->host.pkru = rdpkru();
+	if (vcpu->st.pkru != vcpu->host.pkru)
+		wrpkru(vcpu->st.pkru);
+}
+
+/**
+ * keel_pkru_restore() - the host's PKRU, after the exit
+ * @vcpu: the vCPU, as it was for keel_pkru_load()
+ */
+void keel_pkru_restore(struct keel_vcpu *vcpu)
+{
+	vcpu->st.pkru = rdpkru();
+	if (vcpu->st.pkru != vcpu->host.pkru)
+		wrpkru(vcpu->host.pkru);
 }
 
 /* A component that xstate_bv leaves out is in its initial state; write that down and mark it. */
@@ -424,6 +457,7 @@ void keel_fpu_get_xsave(struct keel_vcpu *vcpu, void *buf, unsigned int size)
 {
 	const struct xsave_area *area = vcpu->fpu->area;
 	u64 bv = area->xstate_bv & (vcpu->cpuid.xcr0_valid | XF_FPSSE);
+	const struct component *pkru = &components[KEEL_XF_PKRU_NR];
 	struct xsave_area *out = buf;
 	unsigned int i;
 
@@ -448,6 +482,10 @@ void keel_fpu_get_xsave(struct keel_vcpu *vcpu, void *buf, unsigned int size)
 		if ((bv & BIT_ULL(i)) && c->offset + c->size <= size)
 			memcpy(buf + c->offset, (const void *)area + c->offset, c->size);
 	}
+	if ((vcpu->cpuid.xcr0_valid & XF_PKRU) && pkru->offset + sizeof(u32) <= size) {
+		memcpy(buf + pkru->offset, &vcpu->st.pkru, sizeof(u32));
+		out->xstate_bv |= XF_PKRU;
+	}
 }
 
 /**
@@ -455,6 +493,8 @@ void keel_fpu_get_xsave(struct keel_vcpu *vcpu, void *buf, unsigned int size)
  * @vcpu: the vCPU, locked, outside the window
  * @buf: keel_fpu_size() bytes from the client
  * @size: of @buf
+ *
+ * A component that is not there gets its initial value, but for PKRU, which keeps its own, as in KVM.
  *
  * Return: 0, or -EINVAL without any change: unknown components, compacted format, reserved bits in
  * the header or in MXCSR
@@ -469,7 +509,7 @@ int keel_fpu_set_xsave(struct keel_vcpu *vcpu, const void *buf, unsigned int siz
 	if (size < area_size)
 		return -EINVAL;
 	bv = in->xstate_bv;
-	if (bv & ~state_mask)
+	if (bv & ~guest_mask)
 		return -EINVAL;
 	if (use_xsave &&
 	    (in->xcomp_bv || memchr_inv(in->header_reserved, 0, sizeof(in->header_reserved))))
@@ -488,6 +528,9 @@ int keel_fpu_set_xsave(struct keel_vcpu *vcpu, const void *buf, unsigned int siz
 		area->mxcsr = in->mxcsr;
 	if (bv & XF_SSE)
 		memcpy(area->xmm, in->xmm, sizeof(area->xmm));
+	if (bv & XF_PKRU)
+		memcpy(&vcpu->st.pkru, buf + components[KEEL_XF_PKRU_NR].offset, sizeof(u32));
+	bv &= state_mask;
 	for (i = 2; i < 63; i++) {
 		const struct component *c = &components[i];
 

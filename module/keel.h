@@ -28,6 +28,7 @@
 #include <linux/spinlock.h>
 #include <linux/srcu.h>
 #include <linux/types.h>
+#include <asm/cpufeature.h>
 #include <asm/debugreg.h>
 #include <asm/trapnr.h>
 
@@ -103,7 +104,7 @@ struct keel_dtable {
  * struct keel_state - the architectural state of a vCPU
  *
  * Valid groups are named by keel_vcpu.st_valid, changed ones by st_dirty; go through keel_st() and
- * keel_st_mod(). The GPRs, dr[], tsc_aux and xcr0 are core-owned and always valid.
+ * keel_st_mod(). The GPRs, dr[], tsc_aux, xcr0 and pkru are core-owned and always valid.
  */
 struct keel_state {
 	u64 gpr[KEEL_NR_GPRS];
@@ -120,6 +121,7 @@ struct keel_state {
 	u64 dr[4], dr6, dr7;
 	u64 xcr0;
 	u64 tsc_aux;
+	u32 pkru;
 };
 
 /* PAE paging: 32-bit guest, three levels, of which CR3 loads the first (SDM 3A, 4.4). */
@@ -240,6 +242,7 @@ struct keel_exit {
 /* What a window keeps of the host's registers that both vendors leave to the core. */
 struct keel_hostregs {
 	u64 dr[4], dr7, tsc_aux;
+	u32 pkru;
 	bool dr_saved;
 };
 
@@ -500,6 +503,23 @@ static inline void keel_paging_changed(struct keel_vcpu *vcpu)
 		keel_request(KEEL_REQ_MMU_RELOAD, vcpu);
 }
 
+#define KEEL_XF_PKRU_NR		9	/* of XCR0 and an XSAVE area */
+
+/* Do guests get protection keys? As in KVM: with nested paging, where the host uses them itself. */
+static inline bool keel_pku_offered(void)
+{
+	return !keel_shadowing && boot_cpu_has(X86_FEATURE_OSPKE);
+}
+
+/*
+ * Can the guest read or write PKRU, by its instructions or by XSAVE? All that changes the answer exits, so that
+ * the bit of st.cr4 is true even while the rest of it is not valid.
+ */
+static inline bool keel_pkru_used(const struct keel_vcpu *vcpu)
+{
+	return (vcpu->st.cr4 & X86_CR4_PKE) || (vcpu->st.xcr0 & BIT_ULL(KEEL_XF_PKRU_NR));
+}
+
 /* exit.c: what the vendors call once they have decoded an exit */
 int keel_exit_cpuid(struct keel_vcpu *vcpu);
 int keel_exit_hlt(struct keel_vcpu *vcpu);
@@ -600,6 +620,8 @@ void keel_fpu_put(struct keel_vcpu *vcpu);
 u64 keel_fpu_host_xcr0(void);
 u64 keel_fpu_supported_xcr0(void);
 void keel_fpu_set_xcr0(struct keel_vcpu *vcpu, u64 xcr0);
+void keel_pkru_load(struct keel_vcpu *vcpu);
+void keel_pkru_restore(struct keel_vcpu *vcpu);
 u32 keel_xstate_size(u64 mask, bool compacted);
 unsigned int keel_fpu_size(void);
 void keel_fpu_get_legacy(struct keel_vcpu *vcpu, struct kvm_fpu *fpu);

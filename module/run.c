@@ -200,7 +200,7 @@ static void sync_state_out(struct keel_vcpu *vcpu)
  */
 static int run_inner(struct keel_vcpu *vcpu, bool *cold)
 {
-	bool look = true;
+	bool look = true, pkru;
 	int r;
 
 	for (;;) {
@@ -237,7 +237,12 @@ static int run_inner(struct keel_vcpu *vcpu, bool *cold)
 		if (unlikely(vcpu->spec.sw.flags & KEEL_SPEC_L1D))
 			keel_spec_flush_l1d(vcpu);
 		trace_keel_entry(vcpu->id, vcpu->st.rip);
+		pkru = keel_pkru_used(vcpu);
+		if (unlikely(pkru))
+			keel_pkru_load(vcpu);
 		*cold = static_call(vcpu_enter)(vcpu) == KEEL_EXIT_COLD;
+		if (unlikely(pkru))
+			keel_pkru_restore(vcpu);
 		trace_keel_exit(vcpu->id, vcpu->st.rip, vcpu->exit.reason, *cold);
 		smp_store_release(&vcpu->mode, KEEL_OUTSIDE);
 		sync_state_out(vcpu);

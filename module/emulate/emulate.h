@@ -177,6 +177,8 @@ enum keel_emu_system {
 	KEEL_SYS_HYPERCALL,	/* VMCALL, VMMCALL; arguments in emu->gpr, result goes to RAX */
 	KEEL_SYS_IRET,		/* an IRET has ended: NMIs are taken again. No failure */
 	KEEL_SYS_RSM,		/* fault #UD; else all state is replaced after this instruction */
+	KEEL_SYS_RDPKRU,	/* result: value. No failure */
+	KEEL_SYS_WRPKRU,	/* arg: value. No failure */
 };
 
 struct keel_emu;

@@ -142,6 +142,26 @@ static int exec_xcr(struct keel_emu *emu)
 	return ret;
 }
 
+static int exec_pkru(struct keel_emu *emu)
+{
+	u64 val = 0;
+	int ret;
+
+	if (!(emu->ops->get_cr(emu, 4) & CR4_PKE))
+		return fault_ud(emu);
+	if ((u32)emu->gpr[KEEL_RCX])
+		return fault_gp(emu, 0);
+	if (emu->insn.op->op == OP_WRPKRU) {
+		if ((u32)emu->gpr[KEEL_RDX])
+			return fault_gp(emu, 0);
+		return emu->ops->system(emu, KEEL_SYS_WRPKRU, (u32)emu->gpr[KEEL_RAX], NULL);
+	}
+	ret = emu->ops->system(emu, KEEL_SYS_RDPKRU, 0, &val);
+	if (!ret)
+		write_edx_eax(emu, val);
+	return ret;
+}
+
 static int exec_cpuid(struct keel_emu *emu)
 {
 	u32 regs[4] = {
@@ -389,6 +409,9 @@ int keel_exec_system(struct keel_emu *emu)
 	case OP_XGETBV:
 	case OP_XSETBV:
 		return exec_xcr(emu);
+	case OP_RDPKRU:
+	case OP_WRPKRU:
+		return exec_pkru(emu);
 	case OP_INVD:
 		return emu->ops->system(emu, KEEL_SYS_INVD, 0, NULL);
 	case OP_WBINVD:

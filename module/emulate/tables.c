@@ -284,8 +284,15 @@ static const struct keel_op group7_3[8] = {		/* D8-DF: SVM */
 	NOEXEC(M), NOEXEC(M), NOEXEC(M), NOEXEC(M),
 };
 
+static const struct keel_op rdpkru[4] = {
+	PLAIN(RDPKRU, M), NOEXEC(M), NOEXEC(M), NOEXEC(M),
+};
+static const struct keel_op wrpkru[4] = {
+	PLAIN(WRPKRU, M), NOEXEC(M), NOEXEC(M), NOEXEC(M),
+};
 static const struct keel_op group7_5[8] = {		/* E8-EF */
-	EIGHT(0, NOEXEC(M)),
+	NOEXEC(M), NOEXEC(M), NOEXEC(M), NOEXEC(M),
+	NOEXEC(M), NOEXEC(M), BY(PREFIX, rdpkru), BY(PREFIX, wrpkru),
 };
 
 static const struct keel_op group7_7[8] = {		/* F8-FF */

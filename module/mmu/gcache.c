@@ -43,12 +43,13 @@ static __always_inline bool may_hold(struct keel_vcpu *vcpu, const struct keel_g
 static bool permits(struct keel_vcpu *vcpu, const struct keel_gcache_entry *e, u32 access)
 {
 	const struct keel_walk w = {
-		.cr0 = e->cr0, .cr4 = e->cr4, .rflags = vcpu->st.rflags,
-		.user = e->user, .write = e->write, .nx = e->nx,
+		.cr0 = e->cr0, .cr4 = e->cr4, .efer = e->efer, .rflags = vcpu->st.rflags, .pkru = vcpu->st.pkru,
+		.user = e->user, .write = e->write, .nx = e->nx, .pkey = e->pkey,
 	};
 
 	/* A write sets the dirty bit first. */
-	return (!(access & KEEL_ACC_WRITE) || e->dirty) && keel_walk_permits(&w, access);
+	return (!(access & KEEL_ACC_WRITE) || e->dirty) && keel_walk_permits(&w, access) &&
+	       keel_walk_key_permits(&w, access);
 }
 
 /*
@@ -162,6 +163,7 @@ void keel_gcache_remember(const struct keel_walk *w, gva_t gva, gpa_t gpa)
 	e->user = w->user;
 	e->write = w->write;
 	e->nx = w->nx;
+	e->pkey = w->pkey;
 	e->dirty = w->pte[w->leaf_level] & KEEL_GPTE_D;
 	e->exec = keel_walk_permits(w, KEEL_ACC_EXEC);
 	e->exec_user = keel_walk_permits(w, KEEL_ACC_EXEC | KEEL_ACC_USER);

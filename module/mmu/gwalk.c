@@ -9,12 +9,11 @@
  * Tables are guest memory that other vCPUs and the client change at will: each entry is read once, and
  * accessed and dirty bits go in by compare and exchange against the value that was checked; on a
  * difference the walk starts again. No lock; the caller drives the vCPU.
- *
- * Not here: protection keys. Guests are not offered them.
  */
 #include <asm/cpufeature.h>
 #include <asm/processor-flags.h>
 #include <asm/msr-index.h>
+#include <linux/bitfield.h>
 #include <linux/bits.h>
 #include <linux/minmax.h>
 
@@ -22,10 +21,12 @@
 #include "ops.h"
 #include "smm.h"
 
-#define PF_VECTOR	14
-#define PF_RSVD		BIT(3)
+#define PF_VECTOR		14
+#define PF_RSVD			BIT(3)
+#define PKRU_ACCESS_DISABLE	1
+#define PKRU_WRITE_DISABLE	2
 
-#define MAX_RESTARTS	64
+#define MAX_RESTARTS		64
 
 static unsigned int level_shift(const struct keel_walk *w, int level)
 {
@@ -42,6 +43,7 @@ static void walk_init(struct keel_walk *w, struct keel_vcpu *vcpu, bool atomic)
 	w->cr4 = st->cr4;
 	w->efer = st->efer;
 	w->rflags = st->rflags;
+	w->pkru = st->pkru;
 	w->maxphyaddr = clamp_t(unsigned int, vcpu->cpuid.maxphyaddr, 32, 52);
 	w->entry_size = 8;
 	w->index_bits = 9;
@@ -164,6 +166,7 @@ static int walk_tables(struct keel_walk *w, gva_t gva, u32 access, struct keel_f
 			w->nx |= w->entry_size == 8 && (pte & KEEL_GPTE_NX);
 		}
 		w->leaf_level = level;
+		w->pkey = w->entry_size == 8 ? FIELD_GET(KEEL_GPTE_PKEY, pte) : 0;
 		if (leaf)
 			break;
 		table = pte & GENMASK_ULL(51, 12);
@@ -192,6 +195,27 @@ bool keel_walk_permits(const struct keel_walk *w, u32 access)
 	if (w->user && (w->cr4 & X86_CR4_SMAP))
 		return !(access & KEEL_ACC_IMPLICIT) && (w->rflags & X86_EFLAGS_AC);
 	return true;
+}
+
+/**
+ * keel_walk_key_permits() - may this access be by the page's protection key (SDM 3A, 4.6.2; APM 2, 5.6.7)
+ * @w: as for keel_walk_permits(), and pkey and pkru
+ * @access: KEEL_ACC_*
+ *
+ * Keys are of user pages and for data alone. A write needs more than the right to read where CR0.WP or CPL 3 say so.
+ *
+ * Return: true, or false: #PF with KEEL_ACC_PKEY in its error code
+ */
+bool keel_walk_key_permits(const struct keel_walk *w, u32 access)
+{
+	u32 rights = w->pkru >> (2 * w->pkey);
+
+	if (!(w->cr4 & X86_CR4_PKE) || !(w->efer & EFER_LMA) || !w->user || (access & KEEL_ACC_EXEC))
+		return true;
+	if (rights & PKRU_ACCESS_DISABLE)
+		return false;
+	return !(access & KEEL_ACC_WRITE) || !(rights & PKRU_WRITE_DISABLE) ||
+	       !((access & KEEL_ACC_USER) || (w->cr0 & X86_CR0_WP));
 }
 
 /*
@@ -249,6 +273,7 @@ static gpa_t walk_result(const struct keel_walk *w, gva_t gva)
 int keel_gva_walk(struct keel_vcpu *vcpu, gva_t gva, u32 access, struct keel_walk *w, gpa_t *gpa,
 		  struct keel_fault *fault, bool atomic)
 {
+	bool key;
 	int i, r;
 
 	walk_init(w, vcpu, atomic);
@@ -263,8 +288,9 @@ int keel_gva_walk(struct keel_vcpu *vcpu, gva_t gva, u32 access, struct keel_wal
 		r = walk_tables(w, gva, access, fault);
 		if (r)
 			return r;
-		if (!keel_walk_permits(w, access))
-			return fault_set(w, gva, access, KEEL_ACC_PRESENT, fault);
+		key = keel_walk_key_permits(w, access);
+		if (!key || !keel_walk_permits(w, access))
+			return fault_set(w, gva, access, KEEL_ACC_PRESENT | (key ? 0 : KEEL_ACC_PKEY), fault);
 		r = walk_set_ad(w, access);
 		if (r < 0)
 			return r;

@@ -5,6 +5,8 @@
 #ifndef KEEL_GWALK_H
 #define KEEL_GWALK_H
 
+#include <linux/bits.h>
+
 #include "keel.h"
 
 #define KEEL_GPTE_P	BIT_ULL(0)
@@ -13,6 +15,7 @@
 #define KEEL_GPTE_A	BIT_ULL(5)
 #define KEEL_GPTE_D	BIT_ULL(6)
 #define KEEL_GPTE_PS	BIT_ULL(7)
+#define KEEL_GPTE_PKEY	GENMASK_ULL(62, 59)
 #define KEEL_GPTE_NX	BIT_ULL(63)
 
 #define KEEL_GWALK_LEVELS	KEEL_GCACHE_LEVELS
@@ -22,6 +25,7 @@ struct keel_walk {
 	struct keel_vcpu *vcpu;
 	bool atomic;
 	u64 cr0, cr4, efer, rflags;
+	u32 pkru;
 	int levels;			/* 2: 32-bit, 3: PAE, whose level 3 is not in memory for a shadowed guest */
 	int entry_size;			/* 4 or 8 bytes */
 	unsigned int index_bits;	/* 10 or 9 */
@@ -32,6 +36,7 @@ struct keel_walk {
 	u64 pte[KEEL_GWALK_LEVELS + 1];	/* by level, accessed and dirty bits as the walk has set them */
 	gpa_t pte_gpa[KEEL_GWALK_LEVELS + 1];
 	bool user, write, nx;		/* as all levels together grant */
+	u8 pkey;			/* of the leaf, where protection keys are in use */
 };
 
 static inline bool keel_walk_is_pae(const struct keel_walk *w)
@@ -42,6 +47,7 @@ static inline bool keel_walk_is_pae(const struct keel_walk *w)
 int keel_gva_walk(struct keel_vcpu *vcpu, gva_t gva, u32 access, struct keel_walk *w, gpa_t *gpa,
 		  struct keel_fault *fault, bool atomic);
 bool keel_walk_permits(const struct keel_walk *w, u32 access);
+bool keel_walk_key_permits(const struct keel_walk *w, u32 access);
 
 /* gcache.c */
 bool keel_gcache_translate(struct keel_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa);

@@ -47,6 +47,7 @@ struct vm_area_struct;
 #define KEEL_ACC_WRITE		0x02
 #define KEEL_ACC_USER		0x04
 #define KEEL_ACC_EXEC		0x10
+#define KEEL_ACC_PKEY		0x20	/* the page's protection key forbids it, whatever else does */
 #define KEEL_ACC_IMPLICIT	0x100	/* supervisor access made by the CPU itself: SMAP ignores EFLAGS.AC */
 #define KEEL_ACC_TABLE		0x200	/* the nested fault came from the walk of a guest page table */
 
@@ -120,6 +121,7 @@ struct keel_gcache_entry {
 	unsigned long hva;		/* of it; 0: not in a slot */
 	u8 depth;			/* table entries on the way; 0: nothing here */
 	bool user, write, nx, dirty;	/* as all levels together grant; the leaf's dirty bit */
+	u8 pkey;
 	bool exec, exec_user;		/* may the kernel, may a program fetch from it */
 	struct keel_gcache_step step[KEEL_GCACHE_LEVELS];
 };

@@ -388,6 +388,50 @@ TEST_F(xsave, refusals)
 	}
 }
 
+/* PKRU is a component like others, but that it stays as it is when the header leaves it out. */
+TEST_F(xsave, pkru)
+{
+	const uint64_t all = XFEATURE_FP | XFEATURE_SSE | XFEATURE_PKRU;
+	uint32_t offset = XSAVE_HEADER + 64;
+	struct kvm_cpuid2 *cpuid;
+
+	if (!self->have)
+		SKIP(return, "no XSAVE");
+	cpuid = supported_cpuid(self->dev);
+	if (self->xcr0 & XFEATURE_PKRU) {
+		ASSERT_EQ(8, cpuid_find(cpuid, 13, 9)->eax);
+		offset = cpuid_find(cpuid, 13, 9)->ebx;
+	}
+	self->area.q[XSAVE_HEADER / 8] |= all;
+	*(uint32_t *)&self->area.b[offset] = 0x12345670;
+	if (!(self->xcr0 & XFEATURE_PKRU)) {
+		EXPECT_EQ(-EINVAL, vm_ioctl(self->cpu.fd, KVM_SET_XSAVE, &self->area));
+		free(cpuid);
+		SKIP(return, "no protection keys");
+	}
+	EXPECT_EQ(0, *(uint32_t *)&self->back.b[offset]);
+	ASSERT_EQ(0, vm_ioctl(self->cpu.fd, KVM_SET_XSAVE, &self->area));
+	ASSERT_EQ(0, vm_ioctl(self->cpu.fd, KVM_GET_XSAVE, &self->back));
+	EXPECT_EQ(0x12345670, *(uint32_t *)&self->back.b[offset]);
+	EXPECT_EQ(all, self->back.q[XSAVE_HEADER / 8] & all);
+
+	self->area.q[XSAVE_HEADER / 8] &= ~XFEATURE_PKRU;
+	*(uint32_t *)&self->area.b[offset] = 0x40;
+	ASSERT_EQ(0, vm_ioctl(self->cpu.fd, KVM_SET_XSAVE, &self->area));
+	memset(&self->back, 0, sizeof(self->back));
+	ASSERT_EQ(0, vm_ioctl(self->cpu.fd, KVM_GET_XSAVE, &self->back));
+	/* In-tree KVM leaves it out now, until the vCPU has run. */
+	if (self->back.q[XSAVE_HEADER / 8] & XFEATURE_PKRU)
+		EXPECT_EQ(0x12345670, *(uint32_t *)&self->back.b[offset]);
+
+	/* Not for a guest whose CPUID does not have it. */
+	cpuid_find(cpuid, 13, 0)->eax &= ~XFEATURE_PKRU;
+	ASSERT_EQ(0, vm_ioctl(self->cpu.fd, KVM_SET_CPUID2, cpuid));
+	ASSERT_EQ(0, vm_ioctl(self->cpu.fd, KVM_GET_XSAVE, &self->back));
+	EXPECT_EQ(0, self->back.q[XSAVE_HEADER / 8] & XFEATURE_PKRU);
+	free(cpuid);
+}
+
 TEST_F(xsave, xcr0)
 {
 	struct kvm_xcrs x, back;

@@ -317,12 +317,27 @@ static uint64_t xgetbv0(void)
 	return a | (uint64_t)d << 32;
 }
 
+static void wrpkru(uint32_t val)
+{
+	asm volatile(".byte 0x0f, 0x01, 0xef" :: "a" (val), "c" (0), "d" (0));
+}
+
+static uint32_t rdpkru(void)
+{
+	uint32_t val;
+
+	asm volatile(".byte 0x0f, 0x01, 0xee" : "=a" (val) : "c" (0) : "rdx");
+	return val;
+}
+
+#define NO_KEY_BUT_0	0x55555554U	/* with which Linux begins a program */
+
 TEST(host_keeps_its_own)
 {
 	struct host_regs in, out;
 	struct worker w;
 	uint64_t gs, gs_after, xcr0;
-	uint32_t aux, mxcsr = 0x7fa0, mxcsr_after, pkru = 0;
+	uint32_t aux, mxcsr = 0x7fa0, mxcsr_after;
 	uint16_t fcw = 0xb7f, fcw_after;
 	bool avx, pku, rdtscp;
 	unsigned int cpu, i, j;
@@ -341,7 +356,7 @@ TEST(host_keeps_its_own)
 	asm volatile("ldmxcsr %0" :: "m" (mxcsr));
 	asm volatile("fldcw %0" :: "m" (fcw));
 	if (pku)
-		asm volatile(".byte 0x0f, 0x01, 0xef" :: "a" (0x55555554), "c" (0), "d" (0));
+		wrpkru(NO_KEY_BUT_0);
 	for (i = 0; i < 60; i++) {
 		memset(&in, 0x10 + i, sizeof(in));
 		in.vec[5][3] = i * 3;
@@ -363,10 +378,8 @@ TEST(host_keeps_its_own)
 		EXPECT_EQ(mxcsr, mxcsr_after);
 		EXPECT_EQ(fcw, fcw_after);
 		EXPECT_EQ(xcr0, xgetbv0());
-		if (pku) {
-			asm volatile(".byte 0x0f, 0x01, 0xee" : "=a" (pkru) : "c" (0) : "rdx");
-			EXPECT_EQ(0x55555554, pkru);
-		}
+		if (pku)
+			EXPECT_EQ(NO_KEY_BUT_0, rdpkru());
 		ASSERT_EQ(0, syscall(SYS_arch_prctl, ARCH_GET_GS, &gs_after));
 		EXPECT_EQ(gs, gs_after);
 		if (rdtscp) {
@@ -380,6 +393,59 @@ TEST(host_keeps_its_own)
 	asm volatile("ldmxcsr %0" :: "m" (mxcsr));
 	asm volatile("fninit");
 	guest_destroy(&w.g);
+}
+
+/* R12: PKRU to be written. CPUID's bits 3 and 4 in R13, PKRU as found in R14, as left in R15; then a turn without keys. */
+GUEST(pkru, 64,
+	"1: movq %cr4, %rax\n" "orl $0x400000, %eax\n" "movq %rax, %cr4\n"
+	"movl $7, %eax\n" "xorl %ecx, %ecx\n" "cpuid\n" "movl %ecx, %r13d\n"
+	"xorl %ecx, %ecx\n" "rdpkru\n" "movl %eax, %r14d\n" G_SYNC
+	"movl %r12d, %eax\n" "xorl %edx, %edx\n" "wrpkru\n" G_SYNC
+	"xorl %ecx, %ecx\n" "rdpkru\n" "movl %eax, %r15d\n" G_DONE
+	"movq %cr4, %rax\n" "andl $~0x400000, %eax\n" "movq %rax, %cr4\n"
+	"movl $7, %eax\n" "xorl %ecx, %ecx\n" "cpuid\n" "movl %ecx, %r13d\n" G_DONE
+	"jmp 1b\n");
+
+/* A guest that uses keys, but not XSAVE for them: the client's PKRU is not to be seen by it, nor its by the client. */
+TEST(pkru_without_xsave)
+{
+	uint32_t last = 0, val, offset, area[1024];
+	struct kvm_cpuid2 *cpuid;
+	struct kvm_regs r;
+	struct guest g;
+	int i, j;
+
+	guest_create(&g, 0);
+	cpuid = supported_cpuid(g.dev);
+	if (!(cpuid_find(cpuid, 7, 0)->ecx & 1 << 3))
+		SKIP(return, "no protection keys");
+	offset = cpuid_find(cpuid, 13, 9)->ebx;
+	free(cpuid);
+	guest_start(&g, MODE_LONG, BLOB(pkru));
+	for (i = 0; i < 40; i++) {
+		val = i * 0x1234568 & ~3U;
+		for (j = 0; j < 4; j++) {
+			/* Every other turn they have the same. */
+			wrpkru(i & 1 ? val : NO_KEY_BUT_0 - 4 * j);
+			r = vcpu_regs(&g.cpu);
+			r.r12 = val;
+			vcpu_set_regs(&g.cpu, &r);
+			ASSERT_EQ(KVM_EXIT_IO, guest_run(&g));
+			ASSERT_TRUE(guest_at_port(&g, j < 2 ? PORT_SYNC : PORT_DONE));
+			EXPECT_EQ(i & 1 ? val : NO_KEY_BUT_0 - 4 * j, rdpkru());
+			ASSERT_EQ(0, vm_ioctl(g.cpu.fd, KVM_GET_XSAVE, area));
+			EXPECT_EQ(j ? val : last, area[offset / 4]);
+			r = vcpu_regs(&g.cpu);
+			EXPECT_EQ(j == 3 ? 8 : 0x18, r.r13 & 0x18);
+			if (!j)
+				EXPECT_EQ(last, r.r14);
+			if (j == 2)
+				EXPECT_EQ(val, r.r15);
+		}
+		last = val;
+	}
+	wrpkru(NO_KEY_BUT_0);
+	guest_destroy(&g);
 }
 
 static volatile uint64_t watched;

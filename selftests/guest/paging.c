@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Paging: every paging mode x kind of access x permission bit, on small and on large pages, against a walker of the
- * test's own; with nested paging the CPU is tested, with shadow paging Keel.
+ * test's own; with nested paging the CPU is tested, with shadow paging Keel. Protection keys are tested on the CPU, and
+ * on Keel's own walks of the guest's tables, as the emulator makes them.
  *
  * The guest writes two entries of its tables itself, and then touches the page that they lead to. Its own code, stack
  * and tables are pages of the kernel's but for the code of user mode, so that SMEP and SMAP can be on.
@@ -9,6 +10,7 @@
  * SDM 3A, 4.6 and 4.7; APM 2, 5.6.
  */
 #include <stdlib.h>
+#include <linux/keel.h>
 #include "kselftest_harness.h"
 #include "guest.h"
 
@@ -25,6 +27,9 @@
 #define TABLE	0x60000UL		/* of 4 KiB pages, for TARGET */
 #define SPLIT	0x61000UL		/* of 4 KiB pages, for the first 2 or 4 MiB */
 #define UCODE	0x70000UL		/* user mode's code */
+
+#define KEY		5		/* of the target, in the matrix of protection keys */
+#define LEAF_KEY	((uint64_t)KEY << 59)
 
 #define CR4_PSE		(1UL << 4)
 #define CR4_SMEP	(1UL << 20)
@@ -43,12 +48,14 @@ static const uint8_t code[NR_ACCESS][4] = {
 
 /*
  * GUEST_DATA holds the leaf and the entry above it, RSI and RDX say where these go, RCX is the code. RBX: user mode's.
- * A pushed frame of IRET takes AC and IOPL from EFLAGS.
+ * A pushed frame of IRET takes AC and IOPL from EFLAGS. R8: with protection keys, R9: PKRU.
  */
 GUEST(set64, 64,
 	"movq " STR(GUEST_DATA) ", %rax\n" "movq %rax, (%rsi)\n"
 	"movq " STR(GUEST_DATA) " + 8, %rax\n" "movq %rax, (%rdx)\n" "invlpg (%rdi)\n"
-	"testl %ebx, %ebx\n" "jnz 1f\n" "jmp *%rcx\n"
+	"testl %r8d, %r8d\n" "jz 2f\n" "movq %rcx, %r10\n" "movl %r9d, %eax\n" "xorl %ecx, %ecx\n" "xorl %edx, %edx\n"
+	"wrpkru\n" "movq %r10, %rcx\n"
+	"2: testl %ebx, %ebx\n" "jnz 1f\n" "jmp *%rcx\n"
 	"1: pushq $" STR(SEL_UDATA) "\n" "pushq $" STR(GUEST_STACK2) "\n" "pushfq\n" "pushq $" STR(SEL_UCODE64) "\n"
 	"pushq %rcx\n" "iretq\n");
 GUEST(set32, 32,
@@ -64,6 +71,8 @@ struct config {
 	enum guest_mode mode;
 	bool large;
 	bool wp, smep, smap, ac, nx;
+	bool keys;
+	unsigned int rights;	/* of the key: 1 no access, 2 no write */
 	bool tcg;	/* QEMU's TCG walks the guest's tables */
 };
 
@@ -80,7 +89,7 @@ static int expected(const struct config *c, const struct attempt *a)
 {
 	uint64_t all = c->large ? a->leaf : a->leaf & a->upper, no_exec = c->large ? a->leaf : a->leaf | a->upper;
 	int error = (a->access == WRITE ? 2 : 0) | (a->user ? 4 : 0);
-	bool write = all & W, user = all & U, ok;
+	bool write = all & W, user = all & U, ok, key;
 
 	if (a->access == EXEC && (c->nx || c->smep))
 		error |= 0x10;
@@ -106,6 +115,12 @@ static int expected(const struct config *c, const struct attempt *a)
 	}
 	if (a->access != EXEC && !a->user && user && c->smap && !c->ac)
 		ok = false;
+	key = c->keys && a->access != EXEC && user &&
+	      ((c->rights & 1) || ((c->rights & 2) && a->access == WRITE && (a->user || c->wp)));
+	if (key) {
+		ok = false;
+		error |= 0x20;
+	}
 	return ok ? NO_FAULT : error | 1;
 }
 
@@ -154,7 +169,7 @@ static void set_up(struct guest *g, const struct config *c)
 		memcpy(g->mem + GUEST_CODE + 0x800 + i * 16, code[i], 4);
 	s = vcpu_sregs(&g->cpu);
 	s.cr0 = c->wp ? s.cr0 | X86_CR0_WP : s.cr0 & ~X86_CR0_WP;
-	s.cr4 |= CR4_PSE | (c->smep ? CR4_SMEP : 0) | (c->smap ? CR4_SMAP : 0);
+	s.cr4 |= CR4_PSE | (c->smep ? CR4_SMEP : 0) | (c->smap ? CR4_SMAP : 0) | (c->keys ? X86_CR4_PKE : 0);
 	s.efer = c->nx ? s.efer | X86_EFER_NX : s.efer & ~X86_EFER_NX;
 	if (host_is_amd())
 		s.tr.type = c->mode == MODE_LONG ? 0xb : 9;
@@ -168,7 +183,7 @@ static void start(struct guest *g, const struct config *c, const struct attempt 
 	struct kvm_regs r = { 0 };
 
 	/* A page of 4 MiB begins 2 MiB before the target. */
-	data[0] = a->leaf | (c->large ? PS : 0) | (c->large && c->mode == MODE_PAGE32 ? 0 : PAGE);
+	data[0] = a->leaf | (c->keys ? LEAF_KEY : 0) | (c->large ? PS : 0) | (c->large && c->mode == MODE_PAGE32 ? 0 : PAGE);
 	data[1] = c->large ? 0 : a->upper | TABLE;
 	r.rip = GUEST_CODE;
 	r.rsp = GUEST_STACK;
@@ -178,6 +193,8 @@ static void start(struct guest *g, const struct config *c, const struct attempt 
 	r.rdx = c->large ? spare : directory_entry(c);
 	r.rcx = (a->user ? UCODE : GUEST_CODE + 0x800) + a->access * 16;
 	r.rbx = a->user;
+	r.r8 = c->keys;
+	r.r9 = c->rights << 2 * KEY;
 	vcpu_set_regs(&g->cpu, &r);
 }
 
@@ -209,8 +226,8 @@ static void try(struct __test_metadata *_metadata, struct guest *g, const struct
 	}
 	leaf = get_entry(g, c, leaf_gpa);
 	ASSERT_EQ(want, got) {
-		TH_LOG("%s%s: WP %d SMEP %d SMAP %d AC %d NX %d: leaf %llx upper %llx access %d user %d",
-		       guest_mode_name[c->mode], c->large ? ", large" : "", c->wp, c->smep, c->smap, c->ac, c->nx,
+		TH_LOG("%s%s: WP %d SMEP %d SMAP %d AC %d NX %d key's rights %d: leaf %llx upper %llx access %d user %d",
+		       guest_mode_name[c->mode], c->large ? ", large" : "", c->wp, c->smep, c->smap, c->ac, c->nx, c->rights,
 		       (unsigned long long)a->leaf, (unsigned long long)a->upper, a->access, a->user);
 	}
 	if (want == NO_FAULT) {
@@ -318,6 +335,59 @@ FIXTURE_TEARDOWN(paging)
 TEST_F_TIMEOUT(paging, matrix, 600)
 {
 	matrix(_metadata, variant->mode, variant->large);
+}
+
+/* Protection keys are long mode's; who has them has all the rest. */
+static void all_keys(struct __test_metadata *_metadata, bool large, unsigned int flags)
+{
+	struct config c = { .mode = MODE_LONG, .large = large, .smep = true, .nx = true, .keys = true };
+	struct kvm_cpuid_entry2 *leaf7;
+	struct kvm_cpuid2 *cpuid;
+	struct guest g;
+	unsigned int i;
+	bool has;
+
+	guest_create(&g, flags);
+	cpuid = supported_cpuid(g.dev);
+	leaf7 = cpuid_find(cpuid, 7, 0);
+	has = leaf7 && leaf7->ecx & 1 << 3;
+	free(cpuid);
+	if (!has) {
+		guest_destroy(&g);
+		SKIP(return, "no protection keys");
+	}
+	c.tcg = in_testhost("svm") && !(flags & GUEST_INTERPRETED);
+	for (i = 0; i < 32; i++) {
+		c.wp = i & 1;
+		c.smap = i & 2;
+		c.ac = i & 4;
+		c.rights = i >> 3;
+		if (c.ac && !c.smap)
+			continue;
+		all_bits(_metadata, &g, &c);
+	}
+	guest_destroy(&g);
+}
+
+TEST(keys)
+{
+	all_keys(_metadata, false, 0);
+	all_keys(_metadata, true, 0);
+}
+
+/* What the emulator accesses, Keel has translated. */
+TEST(keys_in_walks)
+{
+	struct keel_execution exec = { .version = KEEL_EXECUTION_VERSION, .size = sizeof(exec) };
+	int dev = dev_open(), vm = vm_create(dev);
+	bool has = !vm_ioctl(vm, KEEL_SET_EXECUTION, &exec);
+
+	close(vm);
+	close(dev);
+	if (!has)
+		SKIP(return, "no interpreted execution here");
+	all_keys(_metadata, false, GUEST_INTERPRETED);
+	all_keys(_metadata, true, GUEST_INTERPRETED);
 }
 
 TEST_HARNESS_MAIN

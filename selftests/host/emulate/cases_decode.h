@@ -59,6 +59,8 @@ static const struct length_case length_cases[] = {
 	{ "xgetbv, real mode", MREAL, "0f 01 d0", 3 },
 	{ "xgetbv, redundant prefixes", M64, "67 2e 3e 48 0f 01 d0", 7 },
 	{ "xgetbv, redundant prefixes, 32-bit", M32, "26 67 36 0f 01 d0", 6 },
+	{ "rdpkru", M64, "0f 01 ee", 3 },
+	{ "wrpkru", M32, "0f 01 ef", 3 },
 	{ "xgetbv, prefix 66", M64, "66 0f 01 d0", -KEEL_EMU_INVALID },
 	{ "xgetbv, prefix f3", M32, "f3 0f 01 d0", -KEEL_EMU_INVALID },
 	{ "in al, imm8", M64, "e4 60", 2 },

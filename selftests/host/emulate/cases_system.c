@@ -82,6 +82,14 @@ static const struct emu_case system_cases[] = {
 	{ "xsetbv", M64, "0f 01 d1", "cx=0 ax=3 dx=0", "xcr0=3 sys=40" },
 	{ "xsetbv refused", M64, "0f 01 d1", "cx=0 ax=0 dx=0", "fault=d:0 sys=40" },
 	{ "xsetbv at CPL 3", M64, "0f 01 d1", "cpl=3 cx=0 ax=3 dx=0", "fault=d:0" },
+	{ "rdpkru", M64, "0f 01 ee", "cr4=400000 cx=ff00000000", "ax=55555554 dx=0 sys=2000" },
+	{ "rdpkru at CPL 3", M32, "0f 01 ee", "cr4=400000 cpl=3 cx=0", "ax=55555554 dx=0 sys=2000" },
+	{ "rdpkru, no such register", M64, "0f 01 ee", "cr4=400000 cx=1", "fault=d:0" },
+	{ "rdpkru without PKE", M64, "0f 01 ee", "cx=0", "fault=6" },
+	{ "wrpkru", M64, "0f 01 ef", "cr4=400000 ax=ff12345678 cx=0 dx=0", "sys=4000 arg=12345678" },
+	{ "wrpkru, no such register", M64, "0f 01 ef", "cr4=400000 ax=1 cx=80000000 dx=0", "fault=d:0" },
+	{ "wrpkru of more than there is", M64, "0f 01 ef", "cr4=400000 ax=1 cx=0 dx=1", "fault=d:0" },
+	{ "wrpkru without PKE", M32, "0f 01 ef", "ax=1 cx=0 dx=0", "fault=6" },
 
 	/* halting, caches, hypercalls */
 	{ "hlt", M64, "f4", "", "sys=1" },

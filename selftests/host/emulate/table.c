@@ -143,6 +143,9 @@ bool row_on_this_cpu(const struct keel_op *row, const struct row_path *path)
 		return cpuid_bit(7, EBX, 8);
 	case OP_RDTSCP:
 		return cpuid_bit(0x80000001, EDX, 27);
+	case OP_RDPKRU:
+	case OP_WRPKRU:
+		return !cpuid_bit(7, ECX, 4);	/* #UD: where the keys are in use, a program had better not try */
 	case OP_RDPID:
 		return cpuid_bit(7, ECX, 22);
 	case OP_RDFSBASE ... OP_WRGSBASE:

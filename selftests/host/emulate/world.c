@@ -406,6 +406,9 @@ static int sys(struct keel_emu *emu, enum keel_emu_system what, u64 arg, u64 *re
 			return keel_emu_fault(emu, 13, true, 0);
 		w->xcr0 = *result;
 		break;
+	case KEEL_SYS_RDPKRU:
+		*result = 0x55555554;
+		break;
 	case KEEL_SYS_HYPERCALL:
 		*result = 0x4242;
 		break;
