@@ -30,39 +30,22 @@ svme() {
 	[ -n "$b" ] && echo $((b >> 12 & 1))
 }
 
-# Ticks of user, system and guest time that the holder has used
-ticks() {
-	read -r stat <"/proc/$pid/stat"
-	# shellcheck disable=SC2086
-	set -- ${stat##*)}
-	echo $((${12} + ${13}))
-}
-
-runs_on() {
-	before=$(ticks) || return 1
-	for try in 1 2 3 4 5 6 7 8 9 10; do
-		sleep 0.2
-		[ "$(ticks)" -gt "$before" ] && return 0
-	done
-	return 1
-}
-
 fifo=$(mktemp -u)
 mkfifo "$fifo"
 "$hold" run <"$fifo" >/dev/null 2>&1 &
 pid=$!
 exec 8>"$fifo"
 rm -f "$fifo"
-runs_on
+runs_on "$pid"
 result $? "a guest runs"
 [ "$(svme 0 1)" = 1 ] && [ "$(svme 1 1)" = 1 ]
 result $? "both CPUs are ready for guests"
 
-echo 0 >$cpu && [ "$(cat $cpu)" = 0 ] && runs_on
+echo 0 >$cpu && [ "$(cat $cpu)" = 0 ] && runs_on "$pid"
 result $? "the guest runs on without CPU 1"
 echo 1 >$cpu && [ "$(cat $cpu)" = 1 ] && [ "$(svme 1 1)" = 1 ]
 result $? "CPU 1 is ready again when it comes back"
-taskset -p 2 "$pid" >/dev/null && runs_on
+taskset -p 2 "$pid" >/dev/null && runs_on "$pid"
 result $? "and runs the guest"
 
 kill -9 $pid

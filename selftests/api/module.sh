@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # The module's own life: it cannot go while a VM lives, goes when the last one is gone, leaves every CPU clean,
-# and yields to another hypervisor that has the CPUs.
+# and yields to another hypervisor that has the CPUs; one that comes later finds SVM taken, and shares VMX.
 #
 # KEEL_KO names the module file, KEEL_MODARGS its parameters; without KEEL_KO all is skipped. Runs as root. The
 # module is loaded again at the end if it was loaded at the start.
@@ -24,7 +24,7 @@ if [ ! -x "$hold" ]; then
 	echo "Bail out! no holdvm program beside $0"
 	exit 1
 fi
-plan 12
+plan 17
 
 loaded() {
 	[ -d /sys/module/keel ]
@@ -119,6 +119,61 @@ if [ $in_tree != none ]; then
 else
 	skip "CREATE_VM is EBUSY while another hypervisor has the CPUs" "no in-tree KVM to load"
 	skip "and works when it has let go" "no in-tree KVM to load"
+fi
+
+# A guest of in-tree KVM's; its pid is in $kvm
+kvm_guest() {
+	: >"$work/kvm"
+	KEEL_DEVICE=/dev/kvm "$hold" run >"$work/kvm" 2>&1 &
+	kvm=$!
+	for try in 1 2 3 4 5 6 7 8 9 10; do
+		grep -q ready "$work/kvm" && runs_on $kvm && return 0
+		sleep 0.2
+	done
+	sed 's/^/# /' "$work/kvm"
+	return 1
+}
+
+end_kvm_guest() {
+	kill -9 $kvm
+	wait $kvm 2>/dev/null
+}
+
+# The latecomer: it is refused SVM; VMX operation is its own from then on, and our windows put its VMCS back.
+if [ $in_tree != none ]; then
+	hold run
+	modprobe kvm enable_virt_at_load=0 2>/dev/null
+	modprobe $in_tree && [ -c /dev/kvm ]
+	result $? "in-tree KVM loads while a guest of ours runs"
+	if [ $in_tree = kvm_intel ]; then
+		kvm_guest && runs_on "$pid" && runs_on $kvm
+		result $? "and its guest runs beside ours"
+		end_kvm_guest
+		runs_on "$pid" && kvm_guest
+	else
+		e=$(KEEL_DEVICE=/dev/kvm "$hold" errno)
+		[ "$e" = EBUSY ] || echo "# CREATE_VM of in-tree KVM: $e"
+		[ "$e" = EBUSY ]
+		result $? "and gets EBUSY, because SVM is ours"
+		runs_on "$pid"
+	fi
+	result $? "our guest goes on"
+	release kill
+	if [ $in_tree = kvm_amd ]; then
+		sleep 0.2
+		kvm_guest
+	fi
+	runs_on $kvm
+	result $? "a guest of in-tree KVM's runs when ours is gone"
+	end_kvm_guest
+	rmmod keel && insmod "$KEEL_KO" $KEEL_MODARGS && sleep 0.2 && "$hold" once >/dev/null
+	result $? "insmod beside in-tree KVM, and a guest"
+	rmmod $in_tree kvm 2>/dev/null
+else
+	for what in "in-tree KVM loads while a guest of ours runs" "it is refused SVM, and shares VMX" "our guest goes on" \
+		    "a guest of in-tree KVM's runs when ours is gone" "insmod beside in-tree KVM, and a guest"; do
+		skip "$what" "no in-tree KVM to load"
+	done
 fi
 
 rmmod keel

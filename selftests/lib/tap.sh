@@ -2,6 +2,7 @@
 # shellcheck shell=sh
 #
 # TAP for the tests that are shell scripts: to be sourced, plan first.  A script ends with 'finish'.
+# And what several of them ask.
 
 tap_n=0
 tap_failed=0
@@ -35,4 +36,22 @@ skip() {	# DESCRIPTION WHY
 
 finish() {
 	exit $tap_failed
+}
+
+# Ticks of user, system and guest time that a process has used
+ticks() {	# PID
+	read -r stat <"/proc/$1/stat" || return 1
+	# shellcheck disable=SC2086
+	set -- ${stat##*)}
+	echo $((${12} + ${13}))
+}
+
+# Whether it uses more, within two seconds
+runs_on() {	# PID
+	before=$(ticks "$1") || return 1
+	for try in 1 2 3 4 5 6 7 8 9 10; do
+		sleep 0.2
+		[ "$(ticks "$1")" -gt "$before" ] && return 0
+	done
+	return 1
 }
