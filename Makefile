@@ -141,14 +141,15 @@ abi-fuzz: deps-check
 	@selftests/testhost/testhost --hv keel -- $(BUILD)/selftests/api/fuzz $(or $(COUNT),1000000) $(or $(SEED),1)
 
 # What a guest may do: random bytes, with nested paging and with shadow paging.
+fuzz-guest: nested := $(if $(filter vmx,$(value HOST)),ept,npt)
 fuzz-guest: deps-check
 	@scripts/get-kernel
 	@scripts/get-kselftest
 	@{ $(call build_module,$(host_kdir)); } >&2
 	@$(MAKE) -s -C selftests/guest KSFT_DIR=$(BUILD)/kselftest OUTPUT=$(BUILD)/selftests/guest \
 		$(BUILD)/selftests/guest/random
-	@scripts/fuzz-guest npt=1 $(or $(COUNT),100000) $(or $(SEED),1) $(FIRST)
-	@scripts/fuzz-guest npt=0 $(or $(COUNT),100000) $(or $(SEED),1) $(FIRST)
+	@scripts/fuzz-guest $(nested)=1 $(or $(COUNT),100000) $(or $(SEED),1) $(FIRST)
+	@scripts/fuzz-guest $(nested)=0 $(or $(COUNT),100000) $(or $(SEED),1) $(FIRST)
 
 # Load on the host, and what a host goes through otherwise; STORM= some of them.
 storm: deps-check

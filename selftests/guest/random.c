@@ -421,6 +421,12 @@ static void print_figures(void)
 	       figures.killed, figures.late, figures.lost);
 }
 
+/* What scripts/fuzz-guest adds up, whatever becomes of the emulator. */
+static void say_so_far(unsigned long next)
+{
+	fprintf(stderr, "# so far %lu starts, %lu instructions emulated, next is batch %lu\n", all_starts(), figures.emulated, next);
+}
+
 GUEST(after, 64, G_DONE);
 
 int main(int argc, char **argv)
@@ -443,8 +449,7 @@ int main(int argc, char **argv)
 	while (all_starts() < count) {
 		if (argc > 1 && ns_now() - said > 10000000000UL) {
 			said = ns_now();
-			fprintf(stderr, "# so far %lu starts, %lu instructions emulated, next is batch %lu\n", all_starts(),
-				figures.emulated, number);
+			say_so_far(number);
 		}
 		one_batch(&rnd, seed, number++, argc < 2);
 	}
@@ -452,6 +457,8 @@ int main(int argc, char **argv)
 	for (i = 0; i < ARRAY_SIZE(ways); i++)
 		if (vms[i].there)
 			end_vm(i);
+	if (argc > 1)
+		say_so_far(number);
 	print_figures();
 	guest_start(&g, MODE_LONG, BLOB(after));
 	if (guest_run(&g) == KVM_EXIT_IO && guest_at_port(&g, PORT_DONE))
