@@ -47,6 +47,8 @@ enum keel_activity {
  * @steal_seen: what this thread had waited in its life when that was last looked at
  * @user_exits: KVM_RUN returned 0
  * @fast_faults: nested faults that ended without a lock
+ * @waited_faults: faults that found mmu.lock taken by who changes what is mapped
+ * @exclusive_faults: faults that had to take it so themselves
  * @halts: the vCPU had to wait in HLT
  * @halt_polls: of those, polled
  * @halt_poll_hits: of those, did not need to sleep
@@ -62,7 +64,7 @@ struct keel_vcpu_stats {
 	u64 guest, off, user;
 	u64 steal, steal_seen;
 	u64 user_exits;
-	u64 fast_faults;
+	u64 fast_faults, waited_faults, exclusive_faults;
 	u64 halts, halt_polls, halt_poll_hits;
 	u64 yields_tried, yields_done;
 };

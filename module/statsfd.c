@@ -36,6 +36,8 @@ GETTER(emulated, READ_ONCE(vcpu->nr_emulated))
 GETTER(user_exits, READ_ONCE(vcpu->stats.user_exits))
 GETTER(faults, READ_ONCE(vcpu->stats.exits[KEEL_REASON_NESTED_FAULT].count))
 GETTER(fast_faults, READ_ONCE(vcpu->stats.fast_faults))
+GETTER(waited_faults, READ_ONCE(vcpu->stats.waited_faults))
+GETTER(exclusive_faults, READ_ONCE(vcpu->stats.exclusive_faults))
 GETTER(halts, READ_ONCE(vcpu->stats.halts))
 GETTER(halt_polls, READ_ONCE(vcpu->stats.halt_polls))
 GETTER(halt_poll_hits, READ_ONCE(vcpu->stats.halt_poll_hits))
@@ -56,6 +58,8 @@ static const struct counter vcpu_stats[] = {
 	{ "insn_emulation", COUNTER, get_emulated },
 	{ "pf_taken", COUNTER, get_faults },
 	{ "pf_fast", COUNTER, get_fast_faults },
+	{ "pf_waited", COUNTER, get_waited_faults },
+	{ "pf_exclusive", COUNTER, get_exclusive_faults },
 	{ "halt_exits", COUNTER, get_halts },
 	{ "halt_attempted_poll", COUNTER, get_halt_polls },
 	{ "halt_successful_poll", COUNTER, get_halt_poll_hits },

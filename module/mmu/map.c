@@ -389,6 +389,18 @@ static void host_page_dirty(const struct keel_map *m)
 		folio_set_dirty(page_folio(m->host.page));
 }
 
+/* mmu.lock for reading; whoever holds it for writing is counted. */
+static void lock_beside_others(struct keel_map *m)
+	__acquires(&m->vcpu->vm->mmu.lock)
+{
+	rwlock_t *lock = &m->vcpu->vm->mmu.lock;
+
+	if (read_trylock(lock))
+		return;
+	m->vcpu->stats.waited_faults++;
+	read_lock(lock);
+}
+
 /* mmu.lock held for reading. False: it takes replace(). */
 static bool install(const struct keel_map *m)
 {
@@ -429,10 +441,11 @@ static int map_page(struct keel_map *m)
 	if (r)
 		return r;
 
-	read_lock(&vm->mmu.lock);
+	lock_beside_others(m);
 	done = !host_page_stands(m) || install(m);
 	read_unlock(&vm->mmu.lock);
 	if (!done) {
+		m->vcpu->stats.exclusive_faults++;
 		write_lock(&vm->mmu.lock);
 		if (host_page_stands(m))
 			replace(m, &z);

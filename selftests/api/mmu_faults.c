@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Nested faults of several vCPUs at once, at the same places, while the client switches logging on and off, write-
- * protects and discards; and leaves of every size: 1 GiB, split for a log and made anew after it.
+ * protects and discards; at places of their own, where nobody waits for anybody; and leaves of every size: 1 GiB,
+ * split for a log and made anew after it.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include "kselftest_harness.h"
 #include "guest.h"
@@ -83,6 +88,7 @@ FIXTURE_TEARDOWN(faults)
 struct runner {
 	pthread_t thread;
 	struct vcpu *cpu;
+	uint64_t start, pages;		/* which it touches, the first first unless @backwards */
 	bool backwards;
 	unsigned int rounds;
 	bool good, done;
@@ -98,8 +104,9 @@ static void *runner_main(void *arg)
 
 	for (i = 0, r->good = true; r->good && i < r->rounds; i++) {
 		struct kvm_regs regs = {
-			.rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rcx = PAGES,
-			.rdi = r->backwards ? GPA + SIZE - PAGE_SIZE : GPA, .rsi = r->backwards ? -PAGE_SIZE : PAGE_SIZE,
+			.rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rcx = r->pages,
+			.rdi = r->start + (r->backwards ? (r->pages - 1) * PAGE_SIZE : 0),
+			.rsi = r->backwards ? -PAGE_SIZE : PAGE_SIZE,
 		};
 
 		vcpu_set_regs(r->cpu, &regs);
@@ -122,7 +129,9 @@ static void start(struct __test_metadata *_metadata, FIXTURE_DATA(faults) *self,
 	int i;
 
 	for (i = 0; i < NR_VCPUS; i++) {
-		r[i] = (struct runner){ .cpu = &self->cpu[i], .backwards = i & 1, .rounds = ROUNDS };
+		r[i] = (struct runner){
+			.cpu = &self->cpu[i], .start = GPA, .pages = PAGES, .backwards = i & 1, .rounds = ROUNDS,
+		};
 		ASSERT_EQ(0, pthread_create(&r[i].thread, NULL, runner_main, &r[i]));
 	}
 }
@@ -218,6 +227,136 @@ TEST_F_TIMEOUT(faults, log_on_and_off, 120)
 	FINISH(r);
 	expect_all(_metadata, self->data, NR_VCPUS * ROUNDS);
 	TH_LOG("%u switches", rounds);
+}
+
+/* Memory of its own for each vCPU: a table of 2 MiB or more is nobody else's. */
+#define SHARE		(4 * MB)
+#define SHARE_PAGES	(SHARE / PAGE_SIZE)
+#define MAX_VCPUS	4
+
+FIXTURE(apart) {
+	struct guest g;
+	struct vcpu cpu[MAX_VCPUS];
+	uint8_t *area, *data;
+};
+
+FIXTURE_VARIANT(apart) {
+	int nr;
+};
+
+FIXTURE_VARIANT_ADD(apart, one) { .nr = 1 };
+FIXTURE_VARIANT_ADD(apart, two) { .nr = 2 };
+FIXTURE_VARIANT_ADD(apart, four) { .nr = 4 };
+
+FIXTURE_SETUP(apart)
+{
+	struct kvm_sregs sregs;
+	int i;
+
+	guest_create(&self->g, 0);
+	guest_start(&self->g, MODE_LONG, BLOB(add));
+	sregs = vcpu_sregs(&self->g.cpu);
+	self->cpu[0] = self->g.cpu;
+	for (i = 1; i < variant->nr; i++) {
+		vcpu_create(&self->cpu[i], self->g.dev, self->g.vm, i);
+		vcpu_set_supported_cpuid(&self->cpu[i], self->g.dev);
+		vcpu_set_sregs(&self->cpu[i], &sregs);
+	}
+	self->area = mem_alloc(MAX_VCPUS * SHARE + 2 * MB);
+	self->data = (uint8_t *)(((uintptr_t)self->area + 2 * MB - 1) & ~(2 * MB - 1));
+	ASSERT_EQ(0, madvise(self->data, MAX_VCPUS * SHARE, MADV_NOHUGEPAGE));
+	ASSERT_EQ(0, vm_set_slot(self->g.vm, SLOT, 0, GPA, MAX_VCPUS * SHARE, self->data));
+}
+
+FIXTURE_TEARDOWN(apart)
+{
+	int i;
+
+	for (i = 1; i < variant->nr; i++)
+		vcpu_close(&self->cpu[i]);
+	guest_destroy(&self->g);
+	munmap(self->area, MAX_VCPUS * SHARE + 2 * MB);
+}
+
+static struct runner share(FIXTURE_DATA(apart) *self, int i)
+{
+	return (struct runner){ .cpu = &self->cpu[i], .rounds = 1, .start = GPA + i * SHARE, .pages = SHARE_PAGES };
+}
+
+/*
+ * However many fault side by side: none takes the lock for itself alone, and none waits for one that has it. The
+ * host may want a page meanwhile, which is what the few are.
+ */
+TEST_F_TIMEOUT(apart, faults_share_the_lock, 120)
+{
+	static const char *const names[] = { "pf_taken", "pf_fast", "pf_waited", "pf_exclusive" };
+	struct runner r[MAX_VCPUS];
+	long long sum[4] = {};
+	bool lost = false;
+	int i, j, fd;
+
+	for (i = 0; i < variant->nr; i++) {
+		r[i] = share(self, i);
+		ASSERT_EQ(0, pthread_create(&r[i].thread, NULL, runner_main, &r[i]));
+	}
+	for (i = 0; i < variant->nr; i++) {
+		pthread_join(r[i].thread, NULL);
+		lost |= r[i].lost;
+	}
+	if (lost)
+		SKIP(return, "QEMU mixed up host and guest, as it does under in-tree KVM");
+	for (i = 0; i < variant->nr; i++) {
+		EXPECT_TRUE(r[i].good);
+		fd = MUST(vm_ioctl(self->cpu[i].fd, KVM_GET_STATS_FD, 0));
+		for (j = 0; j < 4; j++)
+			sum[j] += stat_value(fd, names[j]);
+		close(fd);
+	}
+	TH_LOG("%d vCPUs: %lld faults, %lld without a lock, %lld waited, %lld exclusive", variant->nr, sum[0], sum[1],
+	       sum[2], sum[3]);
+	if (sum[3] < 0 || !nested_paging(self->g.dev))
+		SKIP(return, "not Keel's nested paging");
+	EXPECT_LE(variant->nr * SHARE_PAGES, sum[0]);
+	EXPECT_GE(variant->nr * SHARE_PAGES / 100, sum[2]);
+	EXPECT_GE(variant->nr * SHARE_PAGES / 100, sum[3]);
+}
+
+/* A page that a user-space pager has to bring: the fault of one vCPU is in the middle, those of another go on. */
+TEST_F_TIMEOUT(apart, behind_one_that_waits, 120)
+{
+	int uffd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .range = { (uintptr_t)self->data, SHARE }, .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_zeropage zero = { .range = { (uintptr_t)self->data, PAGE_SIZE } };
+	struct runner waits, goes;
+	struct uffd_msg msg;
+	struct pollfd poll_uffd = { .fd = uffd, .events = POLLIN };
+
+	if (variant->nr < 2)
+		return;
+	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api))
+		SKIP(return, "no userfaultfd");
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_REGISTER, &reg));
+	waits = share(self, 0);
+	waits.pages = 1;
+	goes = share(self, 1);
+	ASSERT_EQ(0, pthread_create(&waits.thread, NULL, runner_main, &waits));
+	ASSERT_EQ(1, poll(&poll_uffd, 1, 60000));
+	ASSERT_EQ(sizeof(msg), read(uffd, &msg, sizeof(msg)));
+	EXPECT_EQ((uintptr_t)self->data, msg.arg.pagefault.address & ~(PAGE_SIZE - 1));
+
+	ASSERT_EQ(0, pthread_create(&goes.thread, NULL, runner_main, &goes));
+	pthread_join(goes.thread, NULL);
+	EXPECT_FALSE(__atomic_load_n(&waits.done, __ATOMIC_ACQUIRE));
+	EXPECT_EQ(0, ioctl(uffd, UFFDIO_ZEROPAGE, &zero));
+	pthread_join(waits.thread, NULL);
+	close(uffd);
+	if (waits.lost || goes.lost)
+		SKIP(return, "QEMU mixed up host and guest, as it does under in-tree KVM");
+	EXPECT_TRUE(waits.good);
+	EXPECT_TRUE(goes.good);
+	EXPECT_EQ(1, *(uint64_t *)self->data);
+	EXPECT_EQ(1, *(uint64_t *)(self->data + 2 * SHARE - PAGE_SIZE));
 }
 
 /* One 1 GiB page in the host's pool, if it has as much in one piece. */
