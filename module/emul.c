@@ -227,10 +227,10 @@ static int op_cmpxchg(struct keel_emu *emu, u64 la, void *old, const void *new, 
 		if (!is_ram(to_vcpu(emu), gpa, true))
 			return device_access(emu, gpa, (void *)new, len, true);
 		r = keel_guest_cmpxchg(to_vcpu(emu), gpa, old, new, len);
+		/* A split lock that would trap in the host: as across two pages, a write is the best there is. */
+		if (r == -EINVAL)
+			r = keel_guest_write(to_vcpu(emu), gpa, new, len);
 	} while (r == -EFAULT && slots_changed(to_vcpu(emu), &slots));
-	/* A split lock that would trap in the host: as across two pages, a write is the best there is. */
-	if (r == -EINVAL)
-		r = keel_guest_write(to_vcpu(emu), gpa, new, len);
 	if (keel_shadowing)
 		keel_shadow_written(to_vcpu(emu)->vm, gpa, len);
 	if (r < 0) {

@@ -20,6 +20,8 @@
 #define GOOD		0x600d600dULL
 #define POISON		0xbadbadULL
 #define ABSENT		0xab5e27ULL	/* what the client answers for the hole */
+#define HAMMERED	50		/* rounds between two looks for the end */
+#define MOVES		600
 
 /* Never exits until the client lets it go by writing to the word at GUEST_DATA. */
 GUEST(spin, 64,
@@ -48,6 +50,19 @@ GUEST(look, 64,
       "je 1b\n"
       G_DONE
       "4: " G_SYNC "jmp 4b\n");
+
+/* Reads, writes and locked accesses of pages from rdi on and from rsi on, until the client ends it. */
+GUEST(hammer, 64,
+      "sti\n"
+      "1: movl $" STR(HAMMERED) ", %ecx\n"
+      "2: mov (%rdi), %rax\n" "mov %rax, 8(%rsi)\n" "lock incq 16(%rdi)\n"
+      "mov (%rsi), %rax\n" "mov %rax, 8(%rdi)\n" "lock incq 16(%rsi)\n"
+      "incq %r8\n"
+      "dec %ecx\n"
+      "jnz 2b\n"
+      "cmpl $0, " STR(GUEST_DATA) "\n"
+      "je 1b\n"
+      G_DONE);
 
 FIXTURE(slots) {
 	struct guest g;
@@ -170,6 +185,60 @@ TEST_F_TIMEOUT(slots, delete_under_reader, 120)
 TEST_F_TIMEOUT(slots, move_under_reader, 120)
 {
 	change_under_reader(_metadata, &self->g, &self->thread, self->data, true);
+}
+
+struct hammer {
+	struct guest *g;
+	long ret;		/* of the last KVM_RUN */
+	unsigned long holes;	/* accesses where there was no slot */
+};
+
+static void *hammer_main(void *arg)
+{
+	struct hammer *h = arg;
+	struct kvm_run *run = h->g->cpu.run;
+
+	for (;;) {
+		h->ret = vcpu_run(&h->g->cpu);
+		if (h->ret || run->exit_reason != KVM_EXIT_MMIO)
+			return NULL;
+		memset(run->mmio.data, 0, 8);
+		h->holes++;
+	}
+}
+
+/*
+ * The emulator looks what is at an address, and then accesses it: a slot that goes in between makes a device of it, and no
+ * failure. An interpreted guest does nothing else.
+ */
+TEST_F_TIMEOUT(slots, move_under_the_emulator, 300)
+{
+	struct guest interpreted, *g = &interpreted;
+	struct hammer h = { .g = g };
+	struct kvm_regs r = {
+		.rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rdi = GPA, .rsi = GPA + SIZE,
+	};
+	int i;
+
+	if (!dev_is_keel(self->g.dev))
+		SKIP(return, "no interpreted execution here");
+	guest_create(g, GUEST_INTERPRETED);
+	guest_start(g, MODE_LONG, BLOB(hammer));
+	*(uint32_t *)(g->mem + GUEST_DATA) = 0;
+	vcpu_set_regs(&g->cpu, &r);
+	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, 0, GPA, SIZE, self->data));
+	ASSERT_EQ(0, pthread_create(&self->thread, NULL, hammer_main, &h));
+	for (i = 0; i < MOVES; i++)
+		ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, 0, i & 1 ? GPA : GPA + SIZE, SIZE, self->data));
+	let_go(g);
+	pthread_join(self->thread, NULL);
+	EXPECT_EQ(0, h.ret);
+	EXPECT_TRUE(guest_at_port(g, PORT_DONE)) {
+		guest_dump(g);
+	}
+	EXPECT_LT(0, h.holes);
+	TH_LOG("%llu rounds, %lu accesses to the hole", vcpu_regs(&g->cpu).r8, h.holes);
+	guest_destroy(g);
 }
 
 TEST_HARNESS_MAIN
