@@ -302,12 +302,15 @@ static int run_window(struct keel_vcpu *vcpu, int *srcu)
 		keel_spec_window_close(vcpu);
 	}
 	vcpu->in_window = false;
+	/* A preemptible kernel takes the CPU away before the loop looks whether it should. */
+	vcpu->pv.at_boundary = r == KEEL_RESUME && (!cold || vcpu->exit.reason == KEEL_REASON_INTERRUPT);
 	/* A tick that ended the guest's turn is taken here, and still counted as guest time. */
 	local_irq_enable();
 	local_irq_disable();
 	vtime_account_guest_exit();
 	local_irq_enable();
 	keel_fpu_put(vcpu);
+	vcpu->pv.at_boundary = false;
 	*srcu = srcu_read_lock(&vcpu->vm->srcu);
 
 	if (unlikely(vcpu->pv.eoi_armed))
