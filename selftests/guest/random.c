@@ -141,7 +141,7 @@ static void finish_io(struct guest *g)
 /* Everything as it was at the start of the batch, but for the starts that have been. */
 static bool begin(struct batch *b, bool again)
 {
-	static const struct kvm_vcpu_events none;
+	static const struct kvm_vcpu_events none = { .flags = KVM_VCPUEVENT_VALID_SHADOW };
 	static const struct kvm_debugregs debugregs = { .dr6 = 0xffff0ff0, .dr7 = 0x400 };
 	struct kvm_mp_state mp = { .mp_state = KVM_MP_STATE_RUNNABLE };
 	struct guest *g = b->g;

@@ -12,6 +12,7 @@ endif
 
 CFLAGS += -std=gnu11 -O2 -g -Wall -Wextra -Wno-sign-compare -Wno-unused-parameter -Wno-clobbered \
 	-Wno-missing-field-initializers -I$(LIBDIR) -I$(ROOT)/uapi -I$(KSFT_DIR)
+LDFLAGS += -Wl,--wrap=alarm
 LDLIBS += -lpthread
 LOCAL_HDRS := $(wildcard $(LIBDIR)/*.h $(ROOT)/uapi/linux/*.h)
 EXTRA_CLEAN += $(OUTPUT)/*.o $(OUTPUT)/libvmtest.a
