@@ -167,6 +167,10 @@ bench: deps-check
 	@$(MAKE) -s -C selftests/bench KSFT_DIR=$(BUILD)/kselftest OUTPUT=$(BUILD)/selftests/bench >&2
 	@selftests/bench/run
 
+# Worse than selftests/bench/baseline.json?
+bench-compare: bench
+	@selftests/bench/compare selftests/bench/baseline.json $(BUILD)/bench.json
+
 # The emulator against this machine's CPU, what its tests reach, and coverage-guided fuzzing of it.
 
 emulate := $(MAKE) -s -C selftests/host/emulate OUTPUT=$(BUILD)/selftests/host/emulate
@@ -271,6 +275,7 @@ help:
 #:   make fuzz-diff          against this CPU; COUNT=1000000 SEED=1
 #:   make cover              the share of its lines that its unit tests reach
 #:   make fuzz-cover         coverage-guided fuzzing, with clang; SECONDS=60
+#:   make bench-compare      the same, held against selftests/bench/baseline.json: 5 % are allowed
 #:   make bench-net          what a packet costs with each network card; PACKETS=1000
 #:   make bench-fork         what a fork costs a guest: shadow, batched, nested; FORKS=200
 #:   make bench-paging       double paging: pages that guest and host write to swap
@@ -290,5 +295,5 @@ help:
 #:   PREFIX=, DESTDIR=       where to install
 #:   W=, C=, V=              kbuild's
 
-.PHONY: all module userspace run run-command host-build check bench kvm-selftests check-clients check-dkms abi-fuzz fuzz-guest storm fuzz-diff cover fuzz-cover fuzz-devices bench-net bench-fork bench-paging deps load unload install \
+.PHONY: all module userspace run run-command host-build check bench bench-compare kvm-selftests check-clients check-dkms abi-fuzz fuzz-guest storm fuzz-diff cover fuzz-cover fuzz-devices bench-net bench-fork bench-paging deps load unload install \
 	install-dkms clean clean-module distclean help

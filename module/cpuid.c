@@ -341,6 +341,12 @@ bool keel_mwait_undefined(const struct keel_vcpu *vcpu)
 		!keel_guest_has(vcpu, KEEL_F_MWAIT);
 }
 
+/* What entry_patch() has a say in. */
+static bool follows_state(const struct keel_vcpu *vcpu, u32 function)
+{
+	return function == 1 || function == 7 || function == 0xd || (vcpu->pv.leaf && function == vcpu->pv.leaf);
+}
+
 /* Puts into a copy of an entry what follows the guest's state. Callable with interrupts off. */
 static void entry_patch(struct keel_vcpu *vcpu, struct kvm_cpuid_entry2 *e)
 {
@@ -418,6 +424,7 @@ static int entries_set(struct keel_vcpu *vcpu, struct kvm_cpuid_entry2 *entries,
 	kvfree(vcpu->cpuid.entries);
 	vcpu->cpuid.entries = entries;
 	vcpu->cpuid.nent = nent;
+	memset(vcpu->cpuid.answers, 0, sizeof(vcpu->cpuid.answers));
 	keel_cpuid_refresh(vcpu);
 	keel_ops->vcpu_update(vcpu, KEEL_UPDATE_INTERCEPTS);
 	return 0;
@@ -539,19 +546,13 @@ static const struct kvm_cpuid_entry2 *beyond_the_end(struct keel_vcpu *vcpu, u32
 	return keel_cpuid_find(vcpu, basic->eax, index);
 }
 
-/**
- * keel_cpuid_query() - the guest's CPUID instruction; callable with interrupts off
- * @vcpu: the vCPU, locked
- * @eax: function in, result out
- * @ebx: result
- * @ecx: index in, result out
- * @edx: result
- */
-void keel_cpuid_query(struct keel_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx)
+/* What the client's entries, or the lack of one, come to. */
+static struct keel_cpuid_answer answer_find(struct keel_vcpu *vcpu, u32 function, u32 index)
 {
-	u32 function = *eax, index = *ecx;
 	const struct kvm_cpuid_entry2 *found = keel_cpuid_find(vcpu, function, index);
+	bool lasts = found && !follows_state(vcpu, function);
 	struct kvm_cpuid_entry2 e = {};
+	u32 asked = function;
 
 	if (!found)
 		found = beyond_the_end(vcpu, &function, index);
@@ -566,10 +567,27 @@ void keel_cpuid_query(struct keel_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 
 			e.edx = found->edx;
 		}
 	}
-	*eax = e.eax;
-	*ebx = e.ebx;
-	*ecx = e.ecx;
-	*edx = e.edx;
+	return (struct keel_cpuid_answer) {
+		.function = asked, .index = index, .valid = lasts,
+		.eax = e.eax, .ebx = e.ebx, .ecx = e.ecx, .edx = e.edx,
+	};
+}
+
+/**
+ * keel_cpuid_query_slow() - as keel_cpuid_query(), which has not found its answer ready
+ * @vcpu: the vCPU, locked
+ * @function: EAX
+ * @index: ECX
+ *
+ * Return: the answer, kept if it will be the same the next time
+ */
+struct keel_cpuid_answer keel_cpuid_query_slow(struct keel_vcpu *vcpu, u32 function, u32 index)
+{
+	struct keel_cpuid_answer answer = answer_find(vcpu, function, index);
+
+	if (answer.valid)
+		*keel_cpuid_slot(vcpu, function) = answer;
+	return answer;
 }
 
 /* One feature that the core looks up often: where the guest's CPUID has it. */

@@ -504,9 +504,15 @@ static int op_set_msr(struct keel_emu *emu, u32 msr, u64 val)
 
 static int op_cpuid(struct keel_emu *emu, u32 regs[4])
 {
+	struct keel_cpuid_answer a;
+
 	if (keel_cpuid_faults(to_vcpu(emu)))
 		return gp_if(emu, -EINVAL);
-	keel_cpuid_query(to_vcpu(emu), &regs[0], &regs[1], &regs[2], &regs[3]);
+	a = keel_cpuid_query(to_vcpu(emu), regs[0], regs[2]);
+	regs[0] = a.eax;
+	regs[1] = a.ebx;
+	regs[2] = a.ecx;
+	regs[3] = a.edx;
 	return KEEL_EMU_OK;
 }
 

@@ -19,7 +19,8 @@ struct keel_vcpu;
 #define KEEL_MAX_RESAMPLE	512	/* of these with a resample eventfd: all may be signalled at one EOI */
 #define KEEL_MAX_IOEVENTFDS	65536	/* a VM */
 #define KEEL_MAX_ZONES		1000	/* coalesced zones, a bus */
-#define KEEL_IOEVENTFD_BUCKETS	1024
+#define KEEL_IOEVENTFD_BITS	10
+#define KEEL_IOEVENTFD_BUCKETS	BIT(KEEL_IOEVENTFD_BITS)
 
 /**
  * struct keel_irqfds - eventfds that raise interrupts
@@ -42,12 +43,12 @@ struct keel_irqfds {
 /**
  * struct keel_ioeventfds - eventfds that guest writes signal
  * @buckets: KEEL_IOEVENTFD_BUCKETS, NULL before the first; vm->srcu, written under vm->slots_lock
- * @seed: makes the hash unpredictable for a client
+ * @factor: odd and random: a hash by multiplication that a client cannot foresee
  * @nr: entries
  */
 struct keel_ioeventfds {
 	struct hlist_head *buckets;
-	u32 seed;
+	u64 factor[3];
 	unsigned int nr;
 };
 

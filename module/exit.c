@@ -23,21 +23,23 @@ static int insn_length(struct keel_vcpu *vcpu)
 }
 
 /* The end of an instruction of @len bytes: RIP, RF, interrupt shadow, single step. */
-static void step_over(struct keel_vcpu *vcpu, int len)
+static __always_inline void step_over(struct keel_vcpu *vcpu, int len)
 {
-	struct keel_state *st = keel_st_mod(vcpu, KEEL_ST_RIP);
+	struct keel_state *st = &vcpu->st;
 	u64 rip = st->rip + len;
 
+	vcpu->st_dirty |= KEEL_ST_RIP;
 	/* Only where it has gone past 4 GiB does the mode matter. */
 	if (unlikely((rip ^ st->rip) >> 32) && !keel_long_mode64(vcpu))
 		rip = (u32)rip;
 	st->rip = rip;
-	if (keel_st(vcpu, KEEL_ST_SHADOW)->int_shadow)
+	if (unlikely(keel_st(vcpu, KEEL_ST_SHADOW)->int_shadow))
 		keel_st_mod(vcpu, KEEL_ST_SHADOW)->int_shadow = 0;
-	if (unlikely(st->rflags & X86_EFLAGS_RF))
+	if (unlikely(st->rflags & (X86_EFLAGS_RF | X86_EFLAGS_TF))) {
 		st->rflags &= ~X86_EFLAGS_RF;
-	if (unlikely(st->rflags & X86_EFLAGS_TF))
-		keel_inject_debug(vcpu, DR_STEP);
+		if (st->rflags & X86_EFLAGS_TF)
+			keel_inject_debug(vcpu, DR_STEP);
+	}
 	keel_insn_done(vcpu);
 }
 
@@ -95,22 +97,21 @@ static int gp(struct keel_vcpu *vcpu)
  */
 int keel_exit_cpuid(struct keel_vcpu *vcpu)
 {
-	struct keel_state *st = &vcpu->st;
-	u32 eax, ebx, ecx, edx;
-	int err;
+	u64 *gpr = vcpu->st.gpr;
+	struct keel_cpuid_answer a;
+	int len;
 
-	if (unlikely(keel_cpuid_faults(vcpu)))
+	if (unlikely(vcpu->misc_features) && keel_cpuid_faults(vcpu))
 		return gp(vcpu);
-	err = keel_skip_insn(vcpu);
-	if (err)
-		return no_length(vcpu, err);
-	eax = st->gpr[KEEL_RAX];
-	ecx = st->gpr[KEEL_RCX];
-	keel_cpuid_query(vcpu, &eax, &ebx, &ecx, &edx);
-	st->gpr[KEEL_RAX] = eax;
-	st->gpr[KEEL_RBX] = ebx;
-	st->gpr[KEEL_RCX] = ecx;
-	st->gpr[KEEL_RDX] = edx;
+	len = insn_length(vcpu);
+	if (unlikely(len <= 0))
+		return no_length(vcpu, len);
+	a = keel_cpuid_query(vcpu, gpr[KEEL_RAX], gpr[KEEL_RCX]);
+	gpr[KEEL_RAX] = a.eax;
+	gpr[KEEL_RBX] = a.ebx;
+	gpr[KEEL_RCX] = a.ecx;
+	gpr[KEEL_RDX] = a.edx;
+	step_over(vcpu, len);
 	return KEEL_RESUME;
 }
 
@@ -199,7 +200,7 @@ int keel_exit_rdmsr(struct keel_vcpu *vcpu)
 	if (len <= 0)
 		return no_length(vcpu, len);
 	err = keel_guest_msr(vcpu, st->gpr[KEEL_RCX], &val, false);
-	if (err)
+	if (unlikely(err))
 		return msr_refused(vcpu, 0, false, err, len);
 	st->gpr[KEEL_RAX] = (u32)val;
 	st->gpr[KEEL_RDX] = val >> 32;
@@ -276,7 +277,7 @@ int keel_exit_xsetbv(struct keel_vcpu *vcpu)
  */
 int keel_hypercall(struct keel_vcpu *vcpu, const u64 *gpr, u64 *result)
 {
-	bool user = keel_st(vcpu, KEEL_ST_CS)->cpl;
+	bool user = keel_st(vcpu, KEEL_ST_CR | KEEL_ST_CS)->cpl;
 	struct keel_hypercall hc = {
 		.nr = gpr[KEEL_RAX],
 		.arg = { gpr[KEEL_RBX], gpr[KEEL_RCX], gpr[KEEL_RDX], gpr[KEEL_RSI] },
@@ -551,16 +552,22 @@ static int memory_result(struct keel_vcpu *vcpu, u64 gpa, int r)
 
 /**
  * keel_exit_memory() - a fault in the nested tables: map the page and retry, or emulate the access
- * @vcpu: the vCPU, locked, outside the window
+ * @vcpu: the vCPU, locked
  * @gpa: guest physical address
  * @access: KEEL_ACC_*
  *
- * Return: KEEL_RESUME, KEEL_TO_USER or -errno
+ * Return: KEEL_RESUME, KEEL_TO_USER or -errno; -EAGAIN inside the window when it takes more than a page that is at hand
  */
 int keel_exit_memory(struct keel_vcpu *vcpu, u64 gpa, u32 access)
 {
 	int r;
 
+	if (vcpu->in_window) {
+		if (vcpu->vm->execution == KEEL_EXECUTION_TRAPPED || !keel_mmu_fault_resident(vcpu, gpa, access))
+			return -EAGAIN;
+		trace_keel_fault(vcpu->id, gpa, access, KEEL_MMU_RETRY);
+		return KEEL_RESUME;
+	}
 	if (unlikely(vcpu->vm->execution == KEEL_EXECUTION_TRAPPED))
 		return keel_interpret_trapped(vcpu);
 	r = keel_mmu_fault(vcpu, gpa, access);

@@ -8,7 +8,7 @@
 #include "mmu/gwalk.h"
 #include "ops.h"
 
-/* Exits whose instruction has but one encoding without prefixes, lowest byte first. */
+/* KEEL_USUAL_REASONS: what their instruction is without prefixes, lowest byte first. */
 static const struct {
 	u8 len;
 	u32 code;
@@ -23,15 +23,23 @@ static const struct {
 	[KEEL_REASON_HYPERCALL] = { 3, 0xd9010f },	/* VMMCALL: VMX gives the length of VMCALL */
 };
 
-/* Returns 0 where more has to be looked at: prefixes, another instruction, or a page that is not in the cache. */
-static int usual_length(struct keel_vcpu *vcpu, u64 linear)
+/**
+ * keel_insn_usual() - length of the exiting instruction, if it is the exit's usual one and its page is in the cache
+ * @vcpu: the vCPU, locked; interrupts may be off
+ * @linear: where it is
+ * @code: its bytes, lowest first
+ *
+ * Return: bytes, and then keel_gcache_code() has the way to them; 0: more has to be looked at
+ */
+int keel_insn_usual(struct keel_vcpu *vcpu, u64 linear, u64 *code)
 {
 	u8 reason = vcpu->exit.reason, len = usual[reason].len;
-	u64 code[2];
+	u64 bytes[2];
 
-	if (!len || !keel_gcache_fetch(vcpu, linear, code))
+	*code = usual[reason].code;
+	if (!len || !keel_gcache_fetch(vcpu, linear, bytes))
 		return 0;
-	return (code[0] & (BIT(8 * len) - 1)) == usual[reason].code ? len : 0;
+	return (bytes[0] & (BIT(8 * len) - 1)) == *code ? len : 0;
 }
 
 /**
@@ -49,7 +57,8 @@ int keel_insn_length(struct keel_vcpu *vcpu)
 	struct keel_fault fault;
 	struct keel_insn insn;
 	u8 bytes[KEEL_INSN_MAX_LEN];
-	int n = usual_length(vcpu, linear);
+	u64 code;
+	int n = keel_insn_usual(vcpu, linear, &code);
 
 	if (likely(n))
 		return n;

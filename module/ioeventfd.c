@@ -10,7 +10,6 @@
  * The table is changed under vm->slots_lock and read under vm->srcu, in any context.
  */
 #include <linux/eventfd.h>
-#include <linux/jhash.h>
 #include <linux/random.h>
 #include <linux/rculist.h>
 #include <linux/slab.h>
@@ -39,11 +38,10 @@ struct ioeventfd {
 
 static struct hlist_head *bucket_of(struct keel_ioeventfds *fds, const struct match *m)
 {
-	const u32 key[] = {
-		m->addr, m->addr >> 32, m->value, m->value >> 32, m->len | m->bus << 8 | m->wildcard << 16,
-	};
+	u64 rest = m->len | m->bus << 4 | m->wildcard << 5;
+	u64 hash = m->addr * fds->factor[0] + m->value * fds->factor[1] + rest * fds->factor[2];
 
-	return &fds->buckets[jhash2(key, ARRAY_SIZE(key), fds->seed) % KEEL_IOEVENTFD_BUCKETS];
+	return &fds->buckets[hash >> (64 - KEEL_IOEVENTFD_BITS)];
 }
 
 static bool same_match(const struct match *a, const struct match *b)
@@ -121,13 +119,16 @@ static bool collides(struct keel_ioeventfds *fds, const struct match *m)
 static int make_table(struct keel_ioeventfds *fds)
 {
 	struct hlist_head *buckets;
+	unsigned int i;
 
 	if (fds->buckets)
 		return 0;
 	buckets = kcalloc(KEEL_IOEVENTFD_BUCKETS, sizeof(*buckets), GFP_KERNEL_ACCOUNT);
 	if (!buckets)
 		return -ENOMEM;
-	get_random_bytes(&fds->seed, sizeof(fds->seed));
+	get_random_bytes(fds->factor, sizeof(fds->factor));
+	for (i = 0; i < ARRAY_SIZE(fds->factor); i++)
+		fds->factor[i] |= 1;
 	smp_store_release(&fds->buckets, buckets);
 	return 0;
 }

@@ -170,6 +170,15 @@ struct keel_fault {
 	u64 address;	/* CR2 when vector is #PF */
 };
 
+/* An answer to CPUID that follows from the client's entries alone. */
+struct keel_cpuid_answer {
+	u32 function, index;
+	u32 eax, ebx, ecx, edx;
+	bool valid;
+};
+
+#define KEEL_CPUID_ANSWERS	8
+
 struct keel_cpuid {
 	unsigned int nent;
 	struct kvm_cpuid_entry2 *entries;	/* kvcalloc, KEEL_MAX_CPUID at most */
@@ -178,6 +187,7 @@ struct keel_cpuid {
 	u64 efer_valid;
 	u64 xcr0_valid;
 	u64 features;				/* KEEL_F_* seen in the guest's CPUID */
+	struct keel_cpuid_answer answers[KEEL_CPUID_ANSWERS];
 };
 
 /* Guest features that the core looks up often (struct keel_cpuid.features). */
@@ -237,6 +247,7 @@ struct keel_exit {
 	u8 insn_len;		/* bytes; 0: unknown, ask keel_skip_insn() */
 	u8 nr_bytes;		/* instruction bytes that the hardware saved (decode assists) */
 	u8 bytes[15];
+	int result;		/* of an exit that was served between two entries: KEEL_RESUME, KEEL_TO_USER or -errno */
 };
 
 /* What a window keeps of the host's registers that both vendors leave to the core. */
@@ -322,6 +333,8 @@ struct keel_vcpu {
 	struct keel_state st;
 	u32 st_valid, st_dirty;		/* KEEL_ST_* */
 	struct keel_events ev;
+	bool switch_pkru;		/* the guest can reach PKRU: it is switched around each entry */
+	bool may_cycle;			/* run.c has nothing to look at between exits that are served at once */
 	bool event_waits;		/* at the last entry one could not be delivered, and there is a window for it */
 	struct keel_smm smm;
 	struct keel_cpuid cpuid;
@@ -383,6 +396,7 @@ struct keel_vm {
 	struct mutex slots_lock;
 	struct srcu_struct srcu;
 	struct keel_memslots __rcu *slots;	/* srcu; written under slots_lock */
+	u64 slots_generation;		/* its generation, for those who keep addresses and do not hold srcu */
 	struct keel_mmu mmu;
 	struct keel_vcpu *vcpus[KEEL_MAX_VCPUS];	/* grows under lock; read with nr_vcpus acquire */
 	int nr_vcpus;
@@ -587,6 +601,13 @@ int keel_emul_task_switch(struct keel_vcpu *vcpu, const struct keel_task_switch 
 
 /* insnlen.c */
 int keel_insn_length(struct keel_vcpu *vcpu);
+int keel_insn_usual(struct keel_vcpu *vcpu, u64 linear, u64 *code);
+
+/* Exits whose instruction has but one encoding without prefixes. */
+#define KEEL_USUAL_REASONS \
+	(BIT_ULL(KEEL_REASON_CPUID) | BIT_ULL(KEEL_REASON_RDMSR) | BIT_ULL(KEEL_REASON_WRMSR) | BIT_ULL(KEEL_REASON_HLT) | \
+	 BIT_ULL(KEEL_REASON_PAUSE) | BIT_ULL(KEEL_REASON_RDPMC) | BIT_ULL(KEEL_REASON_XSETBV) | \
+	 BIT_ULL(KEEL_REASON_HYPERCALL))
 
 /* interpret.c */
 struct keel_execution;
@@ -644,12 +665,33 @@ int keel_cpuid_supported(struct kvm_cpuid2 __user *ucpuid, bool emulated);
 int keel_cpuid_set(struct keel_vcpu *vcpu, struct kvm_cpuid2 __user *ucpuid);
 int keel_cpuid_set1(struct keel_vcpu *vcpu, struct kvm_cpuid __user *ucpuid);
 int keel_cpuid_get(struct keel_vcpu *vcpu, struct kvm_cpuid2 __user *ucpuid);
-void keel_cpuid_query(struct keel_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx);
+struct keel_cpuid_answer keel_cpuid_query_slow(struct keel_vcpu *vcpu, u32 function, u32 index);
 void keel_cpuid_refresh(struct keel_vcpu *vcpu);
 bool keel_cpuid_faults(struct keel_vcpu *vcpu);
 bool keel_mwait_undefined(const struct keel_vcpu *vcpu);
 u64 keel_host_efer_bits(void);
 const struct kvm_cpuid_entry2 *keel_cpuid_find(struct keel_vcpu *vcpu, u32 function, u32 index);
+
+static inline struct keel_cpuid_answer *keel_cpuid_slot(struct keel_vcpu *vcpu, u32 function)
+{
+	return &vcpu->cpuid.answers[function % KEEL_CPUID_ANSWERS];
+}
+
+/**
+ * keel_cpuid_query() - the guest's CPUID instruction; callable with interrupts off
+ * @vcpu: the vCPU, locked
+ * @function: EAX
+ * @index: ECX
+ *
+ * Return: the four registers
+ */
+static inline struct keel_cpuid_answer keel_cpuid_query(struct keel_vcpu *vcpu, u32 function, u32 index)
+{
+	const struct keel_cpuid_answer *a = keel_cpuid_slot(vcpu, function);
+
+	return likely(a->valid && a->function == function && a->index == index) ? *a :
+		keel_cpuid_query_slow(vcpu, function, index);
+}
 
 /* CR8, the task priority: the local APIC's, or without one the vCPU's own. */
 static inline u64 keel_get_cr8(struct keel_vcpu *vcpu)

@@ -11,6 +11,7 @@
  * Locks: vcpu->mutex. SDM 4; APM 2, appendix A; each row's register is described there.
  */
 #include <linux/kvm_para.h>
+#include <linux/nospec.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <asm/cpufeature.h>
@@ -524,7 +525,11 @@ static const u32 feature_msrs[] = {
 	MSR_AMD64_DE_CFG,
 };
 
-static const struct msr_row *row_find(u32 msr)
+/* By index the rows of MSRs that guests write all the time, up to the x2APIC's: 0, or a number from 1. */
+#define NR_LOW_MSRS	0x900
+static u8 low_rows[NR_LOW_MSRS] __ro_after_init;
+
+static const struct msr_row *row_search(u32 msr)
 {
 	unsigned int lo = 0, hi = ARRAY_SIZE(rows);
 
@@ -541,19 +546,32 @@ static const struct msr_row *row_find(u32 msr)
 	return NULL;
 }
 
+static __always_inline const struct msr_row *row_find(u32 msr)
+{
+	u8 row;
+
+	if (unlikely(msr >= NR_LOW_MSRS))
+		return row_search(msr);
+	row = low_rows[array_index_nospec(msr, NR_LOW_MSRS)];
+	return row ? &rows[row - 1] : NULL;
+}
+
 /**
- * keel_msr_module_init() - check the table's order, which the search relies on
+ * keel_msr_module_init() - check the table's order, which the search relies on, and number its lower rows
  *
  * Return: 0, or -EINVAL (a bug in the table)
  */
-int keel_msr_module_init(void)
+int __init keel_msr_module_init(void)
 {
-	unsigned int i;
+	unsigned int i, msr;
 
-	for (i = 1; i < ARRAY_SIZE(rows); i++) {
-		if (WARN(rows[i].first <= rows[i - 1].last, "keel: MSR %#x is out of order",
+	BUILD_BUG_ON(ARRAY_SIZE(rows) > U8_MAX);
+	for (i = 0; i < ARRAY_SIZE(rows); i++) {
+		if (WARN(i && rows[i].first <= rows[i - 1].last, "keel: MSR %#x is out of order",
 			 rows[i].first))
 			return -EINVAL;
+		for (msr = rows[i].first; msr <= rows[i].last && msr < NR_LOW_MSRS; msr++)
+			low_rows[msr] = i + 1;
 	}
 	return 0;
 }

@@ -163,7 +163,7 @@ bool keel_msr_allowed(struct keel_vm *vm, u32 msr, bool write)
  */
 int keel_guest_msr(struct keel_vcpu *vcpu, u32 msr, u64 *val, bool write)
 {
-	if (!keel_msr_allowed(vcpu->vm, msr, write))
+	if (unlikely(rcu_access_pointer(vcpu->vm->msr_filter)) && !keel_msr_allowed(vcpu->vm, msr, write))
 		return -EPERM;
 	return write ? keel_msr_set(vcpu, msr, *val, false) : keel_msr_get(vcpu, msr, val, false);
 }

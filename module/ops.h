@@ -32,6 +32,7 @@
 enum keel_exit_class {
 	KEEL_EXIT_HOT,		/* vcpu_handle_exit() may be called inside the window */
 	KEEL_EXIT_COLD,		/* close the window first */
+	KEEL_EXIT_SERVED,	/* it has been handled: keel_exit.result is what its handler said */
 };
 
 /**
@@ -57,8 +58,9 @@ enum keel_exit_class {
  *	0, or -EBUSY, -EIO or -EOPNOTSUPP (the CPU cannot run this state: the emulator is to) with the host as before
  * @window_close: interrupts off: undo it; the host is as before, and has been handed what was its own of the
  *	last exit (machine check, NMI)
- * @vcpu_enter: one world switch; on return the GPRs, rip and rflags in vcpu->st are the guest's, the
- *	interrupted delivery of an event has gone to keel_requeue_event(), and the exit is classed
+ * @vcpu_enter: a world switch, and with vcpu->may_cycle more of them as long as the exits in between leave nothing to
+ *	look at; on return the GPRs, rip and rflags in vcpu->st are the guest's, the
+ *	interrupted delivery of an event has gone to keel_requeue_event(), and the last exit is classed
  * @vcpu_handle_exit: dispatches the exit of the last vcpu_enter(): KEEL_RESUME, KEEL_TO_USER or -errno
  * @vcpu_inject: gives an event to the CPU for the next entry
  * @vcpu_cancel: entry will not happen: return an injected event with keel_requeue_event()
@@ -182,6 +184,13 @@ static inline struct keel_state *keel_st_mod(struct keel_vcpu *vcpu, u32 mask)
 {
 	vcpu->st_dirty |= mask;
 	return keel_st(vcpu, mask);
+}
+
+/* An exit was served between two entries, with result @r: is there anything for run.c to look at? */
+static __always_inline bool keel_cycle_ends(const struct keel_vcpu *vcpu, int r)
+{
+	/* Who else wants the CPU sends an interrupt, but for what the handler itself has woken on this one. */
+	return r != KEEL_RESUME || READ_ONCE(vcpu->requests) || (vcpu->st_dirty & ~KEEL_ST_RIP) || need_resched();
 }
 
 /* In 64-bit mode, not in one of the others that long mode has (SDM 3A, 5.2.1; APM 2, 1.3.1)? */

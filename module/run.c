@@ -148,7 +148,7 @@ static int serve_requests(struct keel_vcpu *vcpu)
  * KEEL_REQ_EVENT for, like everybody else who raises something.
  */
 #define QUIET_EXITS	(BIT_ULL(KEEL_REASON_CPUID) | BIT_ULL(KEEL_REASON_RDMSR) | BIT_ULL(KEEL_REASON_WRMSR) | \
-			 BIT_ULL(KEEL_REASON_IO) | BIT_ULL(KEEL_REASON_HYPERCALL))
+			 BIT_ULL(KEEL_REASON_IO) | BIT_ULL(KEEL_REASON_HYPERCALL) | BIT_ULL(KEEL_REASON_NESTED_FAULT))
 
 /*
  * The requests of WINDOW_REQUESTS, and what they lead to: interrupts off, nothing sleeps. Returns whether there were
@@ -194,13 +194,21 @@ static void sync_state_out(struct keel_vcpu *vcpu)
 		keel_put_cr8(vcpu, tpr);
 }
 
+/* May the vendor serve exits and enter again without coming back, until there is a request? */
+static bool may_cycle(struct keel_vcpu *vcpu)
+{
+	return !vcpu->guest_debug && !vcpu->event_waits && !vcpu->pv.eoi_armed && !client_wants_window(vcpu) &&
+	       !(vcpu->spec.sw.flags & KEEL_SPEC_L1D) && !trace_keel_entry_enabled() && !trace_keel_exit_enabled();
+}
+
 /*
  * Enter, handle the exit, enter again. Ends with what the last handler said, or with KEEL_RESUME when
  * the host or a request wants the window closed; *cold says that an exit waits for its handler.
  */
 static int run_inner(struct keel_vcpu *vcpu, bool *cold)
 {
-	bool look = true, pkru;
+	enum keel_exit_class class;
+	bool look = true;
 	int r;
 
 	for (;;) {
@@ -237,24 +245,22 @@ static int run_inner(struct keel_vcpu *vcpu, bool *cold)
 		if (unlikely(vcpu->spec.sw.flags & KEEL_SPEC_L1D))
 			keel_spec_flush_l1d(vcpu);
 		trace_keel_entry(vcpu->id, vcpu->st.rip);
-		pkru = keel_pkru_used(vcpu);
-		if (unlikely(pkru))
-			keel_pkru_load(vcpu);
-		*cold = static_call(vcpu_enter)(vcpu) == KEEL_EXIT_COLD;
-		if (unlikely(pkru))
-			keel_pkru_restore(vcpu);
+		vcpu->switch_pkru = keel_pkru_used(vcpu);
+		vcpu->may_cycle = may_cycle(vcpu);
+		class = static_call(vcpu_enter)(vcpu);
+		*cold = class == KEEL_EXIT_COLD;
 		trace_keel_exit(vcpu->id, vcpu->st.rip, vcpu->exit.reason, *cold);
 		smp_store_release(&vcpu->mode, KEEL_OUTSIDE);
-		sync_state_out(vcpu);
-		if (unlikely(vcpu->pv.eoi_armed) && keel_pv_eoi_sync(vcpu))
-			*cold = true;
-		if (*cold)
-			return KEEL_RESUME;
-
-		r = static_call(vcpu_handle_exit)(vcpu);
-		if (unlikely(r == -EAGAIN)) {
-			*cold = true;
-			return KEEL_RESUME;
+		if (class == KEEL_EXIT_SERVED) {
+			r = vcpu->exit.result;
+		} else {
+			sync_state_out(vcpu);
+			if (unlikely(vcpu->pv.eoi_armed) && keel_pv_eoi_sync(vcpu))
+				*cold = true;
+			r = *cold ? KEEL_RESUME : static_call(vcpu_handle_exit)(vcpu);
+			*cold |= r == -EAGAIN;
+			if (*cold)
+				return KEEL_RESUME;
 		}
 		if (r != KEEL_RESUME || !vcpu_runnable(vcpu) || client_wants_window(vcpu) || vcpu->step_exit)
 			return r;

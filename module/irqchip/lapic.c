@@ -54,6 +54,8 @@ int lapic_highest(const struct keel_lapic *apic, u32 reg)
 	int word;
 	u32 bits;
 
+	/* Mostly there is none, and this is asked at every entry. */
+#pragma GCC unroll 8
 	for (word = 7; word >= 0; word--) {
 		bits = lapic_reg(apic, reg + word * 0x10);
 		if (bits)
@@ -78,6 +80,8 @@ u32 lapic_update_ppr(struct keel_lapic *apic)
 
 static void lapic_set_tpr(struct keel_lapic *apic, u32 tpr)
 {
+	if (lapic_reg(apic, APIC_TASKPRI) == tpr)
+		return;
 	lapic_set_reg(apic, APIC_TASKPRI, tpr);
 	lapic_update_ppr(apic);
 	keel_request(KEEL_REQ_EVENT, apic->vcpu);

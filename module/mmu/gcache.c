@@ -19,9 +19,17 @@
 #include "gwalk.h"
 #include "ops.h"
 
-static struct keel_gcache_entry *slot_for(struct keel_vcpu *vcpu, gva_t gva)
+/* A page may be in one of two neighbours, the one that came last in the first of them. */
+static struct keel_gcache_entry *pair_for(struct keel_vcpu *vcpu, gva_t gva)
 {
-	return &vcpu->mmu.gcache[hash_64(gva >> PAGE_SHIFT, KEEL_GCACHE_BITS)];
+	return &vcpu->mmu.gcache[2 * hash_64(gva >> PAGE_SHIFT, KEEL_GCACHE_BITS - 1)];
+}
+
+static __always_inline struct keel_gcache_entry *slot_for(struct keel_vcpu *vcpu, gva_t gva)
+{
+	struct keel_gcache_entry *pair = pair_for(vcpu, gva);
+
+	return pair->page == gva >> PAGE_SHIFT ? pair : pair + 1;
 }
 
 static u64 slots_generation(struct keel_vm *vm)
@@ -58,19 +66,13 @@ static bool permits(struct keel_vcpu *vcpu, const struct keel_gcache_entry *e, u
  */
 static __always_inline bool tables_hold(const struct keel_gcache_entry *e, u64 *buf, unsigned long from)
 {
-	const struct keel_gcache_step *step = e->step, *last = step + e->depth;
 	bool holds = false;
-	u64 pte;
 
 	pagefault_disable();
-	if (!user_read_access_begin((const void __user *)step->hva, sizeof(pte)))
+	if (!user_read_access_begin((const void __user *)e->step[0].hva, sizeof(u64)))
 		goto out;
-	/* No index: between here and the end the kernel's checks of array bounds cannot be called. */
-	for (; step < last; step++) {
-		unsafe_get_user(pte, (const u64 __user *)step->hva, end);
-		if (pte != step->pte)
-			goto end;
-	}
+	if (!keel_gcache_steps_hold(e->step, e->depth))
+		goto end;
 	if (buf) {
 		unsafe_get_user(buf[0], (const u64 __user *)from, end);
 		unsafe_get_user(buf[1], (const u64 __user *)(from + 8), end);
@@ -127,6 +129,18 @@ bool keel_gcache_fetch(struct keel_vcpu *vcpu, gva_t linear, u64 *buf)
 }
 
 /**
+ * keel_gcache_code() - the walk of a page that code is fetched from
+ * @vcpu: the vCPU, locked
+ * @linear: an address in it
+ *
+ * Return: what keel_gcache_fetch() has just found to hold for @linear
+ */
+const struct keel_gcache_entry *keel_gcache_code(struct keel_vcpu *vcpu, gva_t linear)
+{
+	return slot_for(vcpu, linear);
+}
+
+/**
  * keel_gcache_remember() - what a walk has found
  * @w: the walk, ended well
  * @gva: the linear address
@@ -135,9 +149,12 @@ bool keel_gcache_fetch(struct keel_vcpu *vcpu, gva_t linear, u64 *buf)
 void keel_gcache_remember(const struct keel_walk *w, gva_t gva, gpa_t gpa)
 {
 	struct keel_vcpu *vcpu = w->vcpu;
-	struct keel_gcache_entry *e = slot_for(vcpu, gva);
+	struct keel_gcache_entry *e = pair_for(vcpu, gva);
 	int level, idx;
 
+	/* The older of the two makes room, unless it is this page's that is walked anew. */
+	if (e->page != gva >> PAGE_SHIFT)
+		e[1] = e[0];
 	e->depth = 0;
 	if (!(w->efer & EFER_LMA) || !(w->cr0 & X86_CR0_PG))
 		return;

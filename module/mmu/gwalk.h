@@ -6,6 +6,7 @@
 #define KEEL_GWALK_H
 
 #include <linux/bits.h>
+#include <linux/uaccess.h>
 
 #include "keel.h"
 
@@ -53,5 +54,26 @@ bool keel_walk_key_permits(const struct keel_walk *w, u32 access);
 bool keel_gcache_translate(struct keel_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa);
 bool keel_gcache_fetch(struct keel_vcpu *vcpu, gva_t linear, u64 *buf);
 void keel_gcache_remember(const struct keel_walk *w, gva_t gva, gpa_t gpa);
+const struct keel_gcache_entry *keel_gcache_code(struct keel_vcpu *vcpu, gva_t linear);
+
+/*
+ * Are the table entries of a walk as they were? Between user_read_access_begin() and _end(), page faults disabled; the
+ * addresses passed access_ok() when their slots were made.
+ */
+static __always_inline bool keel_gcache_steps_hold(const struct keel_gcache_step *step, unsigned int depth)
+{
+	const struct keel_gcache_step *last = step + depth;
+	u64 pte;
+
+	/* No index: here the kernel's checks of array bounds cannot be called. */
+	for (; step < last; step++) {
+		unsafe_get_user(pte, (const u64 __user *)step->hva, changed);
+		if (pte != step->pte)
+			return false;
+	}
+	return true;
+changed:
+	return false;
+}
 
 #endif /* KEEL_GWALK_H */

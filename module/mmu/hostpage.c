@@ -10,7 +10,6 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/pgtable.h>
-#include <linux/swap.h>
 
 #include "keel.h"
 
@@ -39,6 +38,24 @@ out:
 }
 
 /**
+ * keel_host_page_get_fast() - the page behind a host virtual address, if the host has it mapped so
+ * @hp: hva, write and may_write are the request, the rest is the result
+ *
+ * Context: any, interrupts may be off.
+ *
+ * Return: true, then keel_host_page_put()
+ */
+bool keel_host_page_get_fast(struct keel_host_page *hp)
+{
+	if (hp->may_write && get_user_pages_fast_only(hp->hva, 1, FOLL_WRITE, &hp->page) == 1)
+		hp->writable = true;
+	else if (hp->write || get_user_pages_fast_only(hp->hva, 1, 0, &hp->page) != 1)
+		return false;
+	hp->pfn = page_to_pfn(hp->page);
+	return true;
+}
+
+/**
  * keel_host_page_get() - the page behind a host virtual address, faulted in if need be
  * @mm: current->mm
  * @hp: hva, write and may_write are the request, the rest is the result
@@ -53,12 +70,8 @@ int keel_host_page_get(struct mm_struct *mm, struct keel_host_page *hp)
 	struct page *page;
 	long n;
 
-	if (hp->may_write && get_user_pages_fast_only(hp->hva, 1, FOLL_WRITE, &hp->page) == 1) {
-		hp->writable = true;
-		goto found;
-	}
-	if (!hp->write && get_user_pages_fast_only(hp->hva, 1, 0, &hp->page) == 1)
-		goto found;
+	if (keel_host_page_get_fast(hp))
+		return 0;
 	if (hp->write)
 		flags |= FOLL_WRITE;
 	n = get_user_pages_unlocked(hp->hva, 1, &hp->page, flags);
@@ -75,7 +88,6 @@ int keel_host_page_get(struct mm_struct *mm, struct keel_host_page *hp)
 		hp->page = page;
 		hp->writable = true;
 	}
-found:
 	hp->pfn = page_to_pfn(hp->page);
 	return 0;
 }
@@ -83,14 +95,13 @@ found:
 /**
  * keel_host_page_put() - drop the reference: from here on only the MMU notifier keeps the mapping true
  * @hp: as keel_host_page_get() left it
+ *
+ * That the page is in use the host's LRU learns from the notifier, too, by the accessed bit of what was mapped.
  */
 void keel_host_page_put(struct keel_host_page *hp)
 {
-	if (!hp->page)
-		return;
-	if (!PageReserved(hp->page))
-		folio_mark_accessed(page_folio(hp->page));
-	put_page(hp->page);
+	if (hp->page)
+		put_page(hp->page);
 }
 
 /**

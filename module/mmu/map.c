@@ -17,6 +17,8 @@
 
 #include "engine.h"
 #include "ops.h"
+#include "smm.h"
+#include "tdp.h"
 
 bool keel_shadowing __ro_after_init;
 
@@ -457,6 +459,24 @@ static int map_page(struct keel_map *m)
 	return KEEL_MMU_RETRY;
 }
 
+/* As map_page(), with what is at hand: nothing is waited for. */
+static bool map_resident(struct keel_map *m)
+{
+	struct keel_mmu *mmu = &m->vcpu->vm->mmu;
+	bool done = false;
+
+	m->seq = READ_ONCE(mmu->invalidate_seq);
+	smp_rmb();	/* as in map_page() */
+	if (!keel_host_page_get_fast(&m->host))
+		return false;
+	if (read_trylock(&mmu->lock)) {
+		done = host_page_stands(m) && install(m);
+		read_unlock(&mmu->lock);
+	}
+	keel_host_page_put(&m->host);
+	return done;
+}
+
 /* The page that stands for the local APIC: no data are in it, the CPU knows accesses by their address. */
 static int map_apic_page(struct keel_map *m)
 {
@@ -482,6 +502,14 @@ static bool is_apic_page(const struct keel_map *m)
 
 	return m->gfn == KEEL_APIC_GFN && vm->apic_page && m->vcpu->virt_apic_page &&
 	       !READ_ONCE(vm->apic_page_off);
+}
+
+/* The slot is known: what is asked of the host. */
+static void want_host_page(struct keel_map *m)
+{
+	m->host.hva = m->slot->hva + ((m->gfn - m->slot->base_gfn) << PAGE_SHIFT);
+	m->host.may_write = !(m->slot->flags & KVM_MEM_READONLY);
+	m->map_writable = m->host.write || !keel_slot_logs(m->slot);
 }
 
 /**
@@ -511,9 +539,7 @@ int keel_map_gfn(struct keel_map *m)
 		m->vcpu->stats.fast_faults++;
 		r = KEEL_MMU_RETRY;
 	} else {
-		m->host.hva = m->slot->hva + ((m->gfn - m->slot->base_gfn) << PAGE_SHIFT);
-		m->host.may_write = !(m->slot->flags & KVM_MEM_READONLY);
-		m->map_writable = m->host.write || !keel_slot_logs(m->slot);
+		want_host_page(m);
 		r = map_page(m);
 	}
 	srcu_read_unlock(&vm->srcu, idx);
@@ -538,6 +564,44 @@ int keel_mmu_fault(struct keel_vcpu *vcpu, gpa_t gpa, u32 access)
 	if (WARN_ON_ONCE(keel_shadowing))
 		return -EFAULT;
 	return keel_tdp_fault(vcpu, gpa, access);
+}
+
+/**
+ * keel_mmu_fault_resident() - as keel_mmu_fault(), for a page that the host has mapped and nobody is about to take away
+ * @vcpu: the vCPU, locked; interrupts may be off
+ * @gpa: guest physical address
+ * @access: KEEL_ACC_*
+ *
+ * Return: true when the access may be tried again; false: it is for keel_mmu_fault()
+ */
+bool keel_mmu_fault_resident(struct keel_vcpu *vcpu, gpa_t gpa, u32 access)
+{
+	struct keel_vm *vm = vcpu->vm;
+	struct keel_map m = {
+		.vcpu = vcpu,
+		.gfn = keel_own_gpa(vcpu, gpa) >> PAGE_SHIFT,
+		.access = access,
+		.host.write = access & KEEL_ACC_WRITE,
+	};
+	bool done = false;
+	int idx;
+
+	/* Tables for all of the way, but for the top; a fault outside the window allocates them. */
+	if (m.gfn >= keel_tdp_end(m.gfn) || vcpu->mmu.nr_cached < keel_pte_format()->levels - 1)
+		return false;
+	idx = srcu_read_lock(&vm->srcu);
+	m.slot = keel_slot_find(vm, m.gfn);
+	if (m.slot && !(m.host.write && (m.slot->flags & KVM_MEM_READONLY)) && !READ_ONCE(m.slot->invalid)) {
+		done = keel_tdp_fix(&m, access);
+		if (done) {
+			vcpu->stats.fast_faults++;
+		} else {
+			want_host_page(&m);
+			done = map_resident(&m);
+		}
+	}
+	srcu_read_unlock(&vm->srcu, idx);
+	return done;
 }
 
 /**

@@ -122,6 +122,7 @@ static enum keel_exit_class classify(const struct vmcb_control *c)
 	case SVM_EXIT_VINTR:
 	case SVM_EXIT_VMMCALL:
 	case SVM_EXIT_IRET:
+	case SVM_EXIT_NPF:
 		return KEEL_EXIT_HOT;
 	case SVM_EXIT_IOIO:
 		return c->exit_info_1 & SVM_IO_STRING ? KEEL_EXIT_COLD : KEEL_EXIT_HOT;
@@ -130,19 +131,30 @@ static enum keel_exit_class classify(const struct vmcb_control *c)
 	}
 }
 
-/*
- * The reason; the instruction's length or bytes, where the hardware saves them (15.7.1, 15.8.4). Every CPU saves the
- * next RIP at an IN or OUT (15.10.2).
- */
+/* 0 where it is not known at once. Every CPU saves the next RIP at an IN or OUT (15.10.2), many at other exits (15.7.1). */
+static __always_inline u8 insn_length(struct svm_vcpu *svm)
+{
+	const struct vmcb_control *c = &svm->vmcb->control;
+	u64 next, len;
+
+	if (c->exit_code == SVM_EXIT_IOIO)
+		next = c->exit_info_2;
+	else if (likely(!svm_caps.next_rip))
+		return BIT_ULL(svm->vcpu.exit.reason) & KEEL_USUAL_REASONS ? svm_insn_length(svm) : 0;
+	else
+		next = c->next_rip;
+	len = next - svm->vmcb->save.rip;
+	return next && len <= 15 ? len : 0;
+}
+
+/* The reason; the instruction's length or bytes, where the hardware saves them (15.8.4). */
 static void decode_exit(struct svm_vcpu *svm)
 {
 	struct keel_exit *exit = &svm->vcpu.exit;
 	struct vmcb_control *c = &svm->vmcb->control;
-	u64 next = c->exit_code == SVM_EXIT_IOIO ? c->exit_info_2 : svm_caps.next_rip ? c->next_rip : 0;
-	u64 len = next - svm->vmcb->save.rip;
 
 	exit->reason = svm_exit_reason(c);
-	exit->insn_len = next && len <= 15 ? len : 0;
+	exit->insn_len = insn_length(svm);
 	exit->nr_bytes = 0;
 	if (svm_caps.decode_assists && (c->exit_code == SVM_EXIT_NPF || c->exit_code == SVM_EXIT_EXCEPTION + X86_TRAP_PF)) {
 		exit->nr_bytes = min_t(u8, c->nr_bytes & 0xf, sizeof(exit->bytes));
@@ -150,25 +162,134 @@ static void decode_exit(struct svm_vcpu *svm)
 	}
 }
 
-/**
- * svm_vcpu_enter() - one world switch
- * @vcpu: the vCPU, inside its window
- *
- * Return: whether the exit may be handled inside the window
- */
-enum keel_exit_class svm_vcpu_enter(struct keel_vcpu *vcpu)
+static __always_inline void switch_to_guest(struct svm_vcpu *svm)
 {
-	struct svm_vcpu *svm = to_svm(vcpu);
+	struct keel_vcpu *vcpu = &svm->vcpu;
 	struct vmcb *vmcb = svm->vmcb;
 	struct keel_state *st = &vcpu->st;
-	bool step;
 
-	asid_update(svm);
 	if (static_branch_unlikely(&keel_checked))
 		keel_checked_entry(vcpu, vmcb->control.asid, flush_commanded(&vmcb->control));
 	vmcb->save.rax = st->gpr[KEEL_RAX];
 	vmcb->save.rsp = st->gpr[KEEL_RSP];
 	vmcb->save.rip = st->rip;
+	if (unlikely(keel_spec.hw_ctrl))
+		vmcb->save.spec_ctrl = vcpu->spec.sw.guest;
+
+	if (unlikely(vcpu->switch_pkru))
+		keel_pkru_load(vcpu);
+	keel_stats_entry(&vcpu->stats, vcpu->exit.reason);
+	svm_switch(svm->vmcb_pa, st->gpr, this_cpu_read(svm_cpu.host_state_pa), &vcpu->spec.sw);
+	keel_stats_exit(&vcpu->stats);
+	if (unlikely(vcpu->switch_pkru))
+		keel_pkru_restore(vcpu);
+
+	if (unlikely(keel_spec.hw_ctrl))
+		vcpu->spec.sw.guest = vmcb->save.spec_ctrl;
+	st->gpr[KEEL_RAX] = vmcb->save.rax;
+	st->gpr[KEEL_RSP] = vmcb->save.rsp;
+	st->rip = vmcb->save.rip;
+	st->rflags = vmcb->save.rflags;
+}
+
+/* Is the exit one that serve() may serve, its reason filled in? An event that was interrupted is the core's business first. */
+static __always_inline bool served_here(struct svm_vcpu *svm)
+{
+	const struct vmcb_control *c = &svm->vmcb->control;
+	u8 *reason = &svm->vcpu.exit.reason;
+
+	switch (c->exit_code) {
+	case SVM_EXIT_CPUID:
+		*reason = KEEL_REASON_CPUID;
+		break;
+	case SVM_EXIT_MSR:
+		*reason = c->exit_info_1 ? KEEL_REASON_WRMSR : KEEL_REASON_RDMSR;
+		break;
+	case SVM_EXIT_VMMCALL:
+		*reason = KEEL_REASON_HYPERCALL;
+		break;
+	case SVM_EXIT_IOIO:
+		if (c->exit_info_1 & SVM_IO_STRING)
+			return false;
+		*reason = KEEL_REASON_IO;
+		break;
+	case SVM_EXIT_NPF:
+		*reason = KEEL_REASON_NESTED_FAULT;
+		break;
+	default:
+		return false;
+	}
+	return !((c->exit_int_info & SVM_EV_VALID) | svm->iret_seen | ((c->int_ctl & SVM_INT_TPR) ^ svm->tpr));
+}
+
+static __always_inline int serve(struct svm_vcpu *svm)
+{
+	struct keel_vcpu *vcpu = &svm->vcpu;
+
+	vcpu->st.int_shadow = unlikely(svm->vmcb->control.int_state & SVM_STATE_SHADOW) ?
+			      KEEL_SHADOW_STI | KEEL_SHADOW_MOV_SS : 0;
+	vcpu->st_valid = KEEL_ST_RIP | KEEL_ST_DR | KEEL_ST_SHADOW;
+	vcpu->exit.insn_len = insn_length(svm);
+	vcpu->exit.nr_bytes = 0;
+	switch (vcpu->exit.reason) {
+	case KEEL_REASON_CPUID:
+		return keel_exit_cpuid(vcpu);
+	case KEEL_REASON_RDMSR:
+		return keel_exit_rdmsr(vcpu);
+	case KEEL_REASON_WRMSR:
+		return keel_exit_wrmsr(vcpu);
+	case KEEL_REASON_HYPERCALL:
+		return keel_exit_hypercall(vcpu);
+	case KEEL_REASON_NESTED_FAULT:
+		return svm_exit_npf(svm);
+	default:
+		return svm_exit_io(svm);
+	}
+}
+
+/*
+ * The shortest way back into the guest: as long as exits are of the kind that leaves nothing to do but what their
+ * handlers do, one entry follows the other. A request, of whatever origin, comes with an interrupt that ends the next
+ * entry, or was made by the handler and is seen here.
+ */
+static enum keel_exit_class cycle(struct svm_vcpu *svm)
+{
+	struct keel_vcpu *vcpu = &svm->vcpu;
+	struct vmcb *vmcb = svm->vmcb;
+	int r;
+
+	vmcb->control.tlb_control = SVM_TLB_NOTHING;
+	while (served_here(svm)) {
+		r = serve(svm);
+		if (keel_cycle_ends(vcpu, r)) {
+			vcpu->exit.result = r;
+			if (r != -EAGAIN)
+				return KEEL_EXIT_SERVED;
+			decode_exit(svm);
+			return KEEL_EXIT_COLD;
+		}
+		vmcb->save.rflags = vcpu->st.rflags;
+		switch_to_guest(svm);
+		if (unlikely((vmcb->control.exit_int_info & SVM_EV_VALID) | svm->iret_seen))
+			complete_events(svm);
+	}
+	decode_exit(svm);
+	return classify(&vmcb->control);
+}
+
+/**
+ * svm_vcpu_enter() - a world switch, or several when what came between them could be served at once
+ * @vcpu: the vCPU, inside its window
+ *
+ * Return: whether the last exit is served, or may be handled inside the window
+ */
+enum keel_exit_class svm_vcpu_enter(struct keel_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct vmcb *vmcb = svm->vmcb;
+	bool step;
+
+	asid_update(svm);
 	vmcb->save.dr6 = DR6_RESERVED;
 	if (unlikely(svm->exit_soon || (svm->nmi_step && (vmcb->control.event_inj & SVM_EV_VALID)))) {
 		svm->exit_soon = false;
@@ -181,21 +302,11 @@ enum keel_exit_class svm_vcpu_enter(struct keel_vcpu *vcpu)
 	vmcb->control.clean = 0;
 	vmcb->control.exit_code = SVM_EXIT_INVALID;
 
-	if (unlikely(keel_spec.hw_ctrl))
-		vmcb->save.spec_ctrl = vcpu->spec.sw.guest;
-
-	keel_stats_entry(&vcpu->stats, vcpu->exit.reason);
-	svm_switch(svm->vmcb_pa, st->gpr, this_cpu_read(svm_cpu.host_state_pa), &vcpu->spec.sw);
-	keel_stats_exit(&vcpu->stats);
-
-	if (unlikely(keel_spec.hw_ctrl))
-		vcpu->spec.sw.guest = vmcb->save.spec_ctrl;
-	st->gpr[KEEL_RAX] = vmcb->save.rax;
-	st->gpr[KEEL_RSP] = vmcb->save.rsp;
-	st->rip = vmcb->save.rip;
-	st->rflags = vmcb->save.rflags;
+	switch_to_guest(svm);
 	keel_step_end(vcpu, step);
 	complete_events(svm);
+	if (likely(vcpu->may_cycle && !step))
+		return cycle(svm);
 	decode_exit(svm);
 	return classify(&vmcb->control);
 }
@@ -286,7 +397,8 @@ void svm_vcpu_update_tpr(struct keel_vcpu *vcpu, u8 tpr, bool exiting, int irr)
 	struct svm_vcpu *svm = to_svm(vcpu);
 	struct vmcb_control *c = &svm->vmcb->control;
 
-	c->int_ctl = (c->int_ctl & ~SVM_INT_TPR) | (tpr & SVM_INT_TPR);
+	svm->tpr = tpr & SVM_INT_TPR;
+	c->int_ctl = (c->int_ctl & ~SVM_INT_TPR) | svm->tpr;
 	svm_intercept(svm->vmcb, SVM_ICPT_CR_WRITE + 8, exiting);
 }
 

@@ -38,6 +38,20 @@ struct svm_tag {
 	bool flush;		/* drop its translations before the next entry */
 };
 
+/* An instruction that exited, see nextrip.c. */
+struct svm_insn {
+	u64 rip, cr3, cr4, efer;
+	u64 generation;		/* of the slots */
+	unsigned long hva;	/* its bytes */
+	u64 code, mask;		/* which they were, and which of eight they are */
+	u32 rights;		/* CS attributes, CPL, system management mode */
+	u8 reason;		/* KEEL_REASON_* */
+	u8 len, depth;		/* bytes, 0: none is known; entries of @step */
+	struct keel_gcache_step step[KEEL_GCACHE_LEVELS];
+};
+
+#define SVM_KNOWN_INSNS	8
+
 struct svm_vcpu {
 	struct keel_vcpu vcpu;	/* first: ops.h */
 	struct vmcb *vmcb;
@@ -52,6 +66,8 @@ struct svm_vcpu {
 	u64 iret_rip;
 	u64 cr0_hidden;		/* CR0.CD and NW that the hardware does not get to see */
 	u32 windows;		/* KEEL_WIN_* asked for */
+	u8 tpr;			/* V_TPR as it was last set */
+	struct svm_insn insn[SVM_KNOWN_INSNS];
 };
 
 static inline struct svm_vcpu *to_svm(struct keel_vcpu *vcpu)
@@ -106,7 +122,12 @@ void svm_vcpu_update(struct keel_vcpu *vcpu, u32 what);
 void svm_vcpu_update_tpr(struct keel_vcpu *vcpu, u8 tpr, bool exiting, int irr);
 u8 svm_vcpu_get_tpr(struct keel_vcpu *vcpu);
 
+/* nextrip.c */
+u8 svm_insn_length(struct svm_vcpu *svm);
+
 /* exit.c */
+int svm_exit_io(struct svm_vcpu *svm);
+int svm_exit_npf(struct svm_vcpu *svm);
 u8 svm_exit_reason(const struct vmcb_control *c);
 int svm_vcpu_handle_exit(struct keel_vcpu *vcpu);
 void svm_vcpu_dump(struct keel_vcpu *vcpu);

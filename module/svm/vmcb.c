@@ -132,6 +132,7 @@ void svm_vcpu_reset(struct keel_vcpu *vcpu, bool init)
 	c->iopm_base_pa = __pa(svm_iopm);
 	c->msrpm_base_pa = svm->msrpm_pa;
 	c->int_ctl = SVM_INT_MASKING;
+	svm->tpr = 0;
 	c->np_control = keel_shadowing ? 0 : SVM_NP_ENABLE;
 	c->n_cr3 = vcpu->mmu.root;
 	for (i = 0; keel_shadowing && i < ARRAY_SIZE(shadow_intercepted); i++)

@@ -131,6 +131,9 @@ static enum keel_exit_class read_exit(struct vmx_vcpu *vmx)
 	case VMX_EXIT_APIC_WRITE:
 		e->qualification = vmx_read(VMCS_EXIT_QUALIFICATION);
 		return KEEL_EXIT_HOT;
+	case VMX_EXIT_EPT_VIOLATION:
+		read_cold(vmx);
+		return KEEL_EXIT_HOT;
 	}
 	return read_cold(vmx);
 }
@@ -204,36 +207,31 @@ static void write_timer(struct vmx_vcpu *vmx)
 		vmx_write(VMCS_PREEMPTION_TIMER, min_t(u64, (left >> vmx_caps.timer_shift) + !!left, U32_MAX));
 }
 
-/**
- * vmx_vcpu_enter() - one world switch
- * @vcpu: the vCPU, inside its window
- *
- * Return: whether the exit may be handled inside the window
- */
-enum keel_exit_class vmx_vcpu_enter(struct keel_vcpu *vcpu)
+static __always_inline enum keel_exit_class switch_to_guest(struct vmx_vcpu *vmx, bool step)
 {
-	struct vmx_vcpu *vmx = to_vmx(vcpu);
-	bool step = vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP;
-	enum keel_exit_class class;
+	struct keel_vcpu *vcpu = &vmx->vcpu;
 	enum keel_tag_flush flush;
 	bool err;
 
-	write_regs(vmx, keel_step_begin(vcpu, step));
+	write_regs(vmx, step ? keel_step_begin(vcpu, true) : vcpu->st.rflags);
 	if (vcpu->virt_timer)
 		write_timer(vmx);
 	flush = vmx->flush ? KEEL_TAG_FLUSH : KEEL_TAG_KEEP;
 	if (unlikely(vmx->stale || vmx->flush))
 		vmx_write_stale(vmx);
-	vmx->failed = false;
 	if (unlikely(this_cpu_read(vmx_cpu.failed)))
 		return entry_failed(vmx);
 	/* Without VPIDs an entry drops all but what INVEPT is for: that is not checked then. */
 	if (static_branch_unlikely(&keel_checked))
 		keel_checked_entry(vcpu, vmx->vpid, vmx->vpid ? flush : KEEL_TAG_FLUSH_ALL);
 
+	if (unlikely(vcpu->switch_pkru))
+		keel_pkru_load(vcpu);
 	keel_stats_entry(&vcpu->stats, vcpu->exit.reason);
 	err = vmx_switch(vcpu->st.gpr, vmx->launched, &vmx->host_rsp, &vcpu->spec.sw);
 	keel_stats_exit(&vcpu->stats);
+	if (unlikely(vcpu->switch_pkru))
+		keel_pkru_restore(vcpu);
 	if (unlikely(err)) {
 		vcpu->exit.reason = KEEL_REASON_FAIL_ENTRY;
 		return entry_failed(vmx);
@@ -241,11 +239,85 @@ enum keel_exit_class vmx_vcpu_enter(struct keel_vcpu *vcpu)
 
 	vmx->launched = true;
 	read_regs(vmx);
-	keel_step_end(vcpu, step);
+	if (step)
+		keel_step_end(vcpu, true);
 	vmx->intr_state_valid = false;
-	class = read_exit(vmx);
-	complete_events(vmx);
+	return read_exit(vmx);
+}
+
+/* The exits that leave nothing to do but what their handlers do. An event that was interrupted is the core's business first. */
+static __always_inline bool served_here(const struct vmx_vcpu *vmx)
+{
+	switch (vmx->exit.reason) {
+	case VMX_EXIT_CPUID:
+	case VMX_EXIT_VMCALL:
+	case VMX_EXIT_RDMSR:
+	case VMX_EXIT_WRMSR:
+	case VMX_EXIT_IO:
+	case VMX_EXIT_EPT_VIOLATION:
+		return !(vmx->exit.idt_info & VMX_INTR_VALID);
+	}
+	return false;
+}
+
+static __always_inline int serve(struct vmx_vcpu *vmx)
+{
+	struct keel_vcpu *vcpu = &vmx->vcpu;
+
+	vcpu->st_valid = KEEL_ST_RIP | KEEL_ST_DR;
+	switch (vmx->exit.reason) {
+	case VMX_EXIT_CPUID:
+		return keel_exit_cpuid(vcpu);
+	case VMX_EXIT_RDMSR:
+		return keel_exit_rdmsr(vcpu);
+	case VMX_EXIT_WRMSR:
+		return keel_exit_wrmsr(vcpu);
+	case VMX_EXIT_VMCALL:
+		return keel_exit_hypercall(vcpu);
+	case VMX_EXIT_EPT_VIOLATION:
+		return vmx_exit_ept_violation(vmx);
+	default:
+		return vmx_exit_io(vmx);
+	}
+}
+
+/* The shortest way back into the guest, as in SVM's cycle(): run.c is left out until there is a request. */
+static enum keel_exit_class cycle(struct vmx_vcpu *vmx, enum keel_exit_class class)
+{
+	struct keel_vcpu *vcpu = &vmx->vcpu;
+	int r;
+
+	while (class == KEEL_EXIT_HOT && served_here(vmx)) {
+		r = serve(vmx);
+		if (keel_cycle_ends(vcpu, r) || vmx->stale) {
+			vcpu->exit.result = r;
+			return r == -EAGAIN ? KEEL_EXIT_COLD : KEEL_EXIT_SERVED;
+		}
+		class = switch_to_guest(vmx, false);
+		if (unlikely((vmx->exit.idt_info & VMX_INTR_VALID) || vcpu->ev.nmi.masked) && !vmx->failed)
+			complete_events(vmx);
+	}
 	return class;
+}
+
+/**
+ * vmx_vcpu_enter() - a world switch, or several when what came between them could be served at once
+ * @vcpu: the vCPU, inside its window
+ *
+ * Return: whether the last exit is served, or may be handled inside the window
+ */
+enum keel_exit_class vmx_vcpu_enter(struct keel_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	bool step = vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP;
+	enum keel_exit_class class;
+
+	vmx->failed = false;
+	class = switch_to_guest(vmx, step);
+	if (unlikely(vmx->failed))
+		return class;
+	complete_events(vmx);
+	return vcpu->may_cycle ? cycle(vmx, class) : class;
 }
 
 /* INT3 and INTO are delivered with the RIP behind them pushed: the CPU adds the length (25.8.3). */

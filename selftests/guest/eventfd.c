@@ -6,6 +6,7 @@
  */
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include "kselftest_harness.h"
 #include "guest.h"
@@ -106,6 +107,61 @@ TEST_F(ev, datamatch)
 	EXPECT_EQ(0, evfd_take(self->other));
 	EXPECT_EQ(0, evfd_take(never));
 	close(never);
+}
+
+/* A thread that waits for the eventfd on the vCPU's own CPU, and goes first: it is woken by each write, not by a tick. */
+#define WRITES	200
+
+GUEST(wakes, 64, "movl $" STR(PORT) ", %edx\n" "movl $" STR(WRITES) ", %ecx\n"
+	"1: outb %al, %dx\n" "decl %ecx\n" "jnz 1b\n" G_DONE);
+
+struct waiter {
+	int fd;
+	pthread_barrier_t ready;
+};
+
+static void *count_wakes(void *arg)
+{
+	const struct sched_param first = { .sched_priority = 1 };
+	struct waiter *w = arg;
+	int fd = w->fd, err = pthread_setschedparam(pthread_self(), SCHED_FIFO, &first);
+	long wakes = 0, signals = 0;
+	uint64_t n;
+
+	pthread_barrier_wait(&w->ready);
+	if (err)
+		return (void *)-1L;
+	while (signals < WRITES && read(fd, &n, sizeof(n)) == sizeof(n)) {
+		wakes++;
+		signals += n;
+	}
+	return (void *)wakes;
+}
+
+TEST_F(ev, waiter_beside_the_vcpu)
+{
+	struct waiter w = { .fd = eventfd(0, EFD_CLOEXEC) };
+	struct guest *g = &self->g;
+	cpu_set_t all, one;
+	pthread_t waiter;
+	void *wakes;
+
+	ASSERT_LE(0, w.fd);
+	ASSERT_EQ(0, pthread_barrier_init(&w.ready, NULL, 2));
+	ASSERT_EQ(0, sched_getaffinity(0, sizeof(all), &all));
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(one), &one));
+	ASSERT_EQ(0, vm_ioeventfd(g->vm, w.fd, PORT, 1, PIO, 0));
+	guest_start(g, MODE_LONG, BLOB(wakes));
+	ASSERT_EQ(0, pthread_create(&waiter, NULL, count_wakes, &w));
+	/* It goes first, so it waits for the eventfd before this thread goes on. */
+	pthread_barrier_wait(&w.ready);
+	ASSERT_DONE(g);
+	ASSERT_EQ(0, pthread_join(waiter, &wakes));
+	EXPECT_EQ(WRITES, (long)wakes);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(all), &all));
+	close(w.fd);
 }
 
 /* A neighbour, a read and a string are no exact writes, or several. */
