@@ -4,6 +4,7 @@
  * interrupts by irqfd from a second thread, and the resample loop of a level-triggered line (KVM API documentation,
  * sections 4.59, 4.75, 4.116).
  */
+#define _GNU_SOURCE
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
