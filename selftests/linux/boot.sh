@@ -34,7 +34,7 @@ guest_gives() {
 refused() {
 	what=$1
 	shift
-	timeout 60 "$keel" run "$@" </dev/null >"$work/out" 2>"$work/err"
+	timeout $((60 * patience)) "$keel" run "$@" </dev/null >"$work/out" 2>"$work/err"
 	status=$?
 	[ $status = 1 ] && [ "$(wc -l <"$work/err")" = 1 ] && ! [ -s "$work/out" ]
 	passed=$?

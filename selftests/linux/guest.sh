@@ -23,6 +23,8 @@ vmlinux=${GUEST_KERNEL:-$build/kernel/default}/vmlinux
 vmlinuz=${GUEST_KERNEL:-$build/kernel/default}/vmlinuz
 [ -f "$vmlinuz" ] || vmlinuz=/boot/vmlinuz-$(uname -r)
 device=${KEEL_DEVICE:-/dev/keel}
+# How many times as long all takes on a host that is slow
+patience=${KEEL_PATIENCE:-1}
 # For servers on this machine.
 # shellcheck disable=SC2034
 busybox=$(command -v busybox || echo "$build/busybox/busybox")
@@ -87,7 +89,7 @@ guest() {
 	kernel=$1
 	make_initrd "$2"
 	shift 2
-	timeout 180 "$keel" run --device "$device" --kernel "$kernel" --initrd "$work/initrd" \
+	timeout $((180 * patience)) "$keel" run --device "$device" --kernel "$kernel" --initrd "$work/initrd" \
 		--append "console=ttyS0 panic=-1 ${guest_reboot-reboot=t} quiet loglevel=1 cryptomgr.notests=1 ${append_more:-}" "$@" \
 		</dev/null >"$work/out" 2>"$work/err"
 	status=$?

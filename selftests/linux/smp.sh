@@ -103,7 +103,7 @@ in_background() {
 	rm -f "$work/in"
 	mkfifo "$work/in"
 	exec 7<>"$work/in"
-	timeout 240 "$keel" run --device "$device" --kernel "$vmlinux" --initrd "$work/initrd" \
+	timeout $((240 * patience)) "$keel" run --device "$device" --kernel "$vmlinux" --initrd "$work/initrd" \
 		--append "console=ttyS0 panic=-1 quiet loglevel=1" "$@" \
 		<"$work/in" >"$work/out" 2>"$work/err" 7>&- &
 	timeout=$!
