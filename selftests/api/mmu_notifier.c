@@ -286,6 +286,83 @@ static void write_file(const char *path, const char *text)
 	close(fd);
 }
 
+#define KHUGEPAGED	"/sys/kernel/mm/transparent_hugepage/khugepaged/"
+#define KPF_THP		22
+
+static unsigned long read_number(const char *path)
+{
+	char buf[32] = "";
+	int fd = open(path, O_RDONLY);
+
+	if (fd < 0 || read(fd, buf, sizeof(buf) - 1) < 0)
+		die("%s: %s", path, strerror(errno));
+	close(fd);
+	return strtoul(buf, NULL, 10);
+}
+
+static bool is_huge(const uint8_t *data)
+{
+	int map = MUST(open("/proc/self/pagemap", O_RDONLY)), flags = MUST(open("/proc/kpageflags", O_RDONLY));
+	uint64_t val = 0;
+
+	if (pread(map, &val, 8, (uintptr_t)data / PAGE_SIZE * 8) != 8 ||
+	    pread(flags, &val, 8, (val & ((1ULL << 55) - 1)) * 8) != 8)
+		die("no flags of a page");
+	close(map);
+	close(flags);
+	return val >> KPF_THP & 1;
+}
+
+/*
+ * khugepaged collects small pages into a large one where one of them at least was used: it asks, and takes nothing
+ * away by that. When the client's own use is forgotten, that of the guest is left, in one half of the memory.
+ */
+TEST_F_TIMEOUT(notifier, use_by_the_guest_alone, 120)
+{
+	static const char *const files[] = { KHUGEPAGED "scan_sleep_millisecs", KHUGEPAGED "pages_to_scan" };
+	uint8_t *used = self->data, *idle = self->data + DATA_SIZE / 2;
+	struct guest *g = &self->g;
+	unsigned long saved[2], scans, i;
+	uint64_t v, end;
+	char number[32];
+
+	if (access(files[0], W_OK) || access("/proc/kpageflags", R_OK))
+		SKIP(return, "no khugepaged here");
+	ASSERT_EQ(0, madvise(self->data, DATA_SIZE, MADV_NOHUGEPAGE));
+	memset(self->data, 1, DATA_SIZE);
+	guest_start(g, MODE_LONG, BLOB(touch));
+	for (i = 0; i < DATA_SIZE / 2; i += PAGE_SIZE) {
+		v = i;
+		ASSERT_EQ(0, touch(g, i, true, &v));
+	}
+	write_file("/proc/self/clear_refs", "1");
+	for (i = 0; i < 2; i++) {
+		saved[i] = read_number(files[i]);
+		write_file(files[i], i ? "4096" : "50");
+	}
+	ASSERT_EQ(0, madvise(self->data, DATA_SIZE, MADV_HUGEPAGE));
+
+	/* It tells the guest's mappings to go when it begins, which may be used again before it does. */
+	for (end = ns_now() + 60000000000ULL; !is_huge(used) && ns_now() < end;) {
+		v = 5;
+		ASSERT_EQ(0, touch(g, 7 * PAGE_SIZE, true, &v));
+		usleep(1000);
+	}
+	EXPECT_TRUE(is_huge(used));
+	scans = read_number(KHUGEPAGED "full_scans");
+	for (end = ns_now() + 60000000000ULL; read_number(KHUGEPAGED "full_scans") < scans + 2 && ns_now() < end;)
+		usleep(10000);
+	EXPECT_FALSE(is_huge(idle));
+	for (i = 0; i < 2; i++) {
+		snprintf(number, sizeof(number), "%lu", saved[i]);
+		write_file(files[i], number);
+	}
+	for (i = 0; i < DATA_SIZE / 2; i += PAGE_SIZE) {
+		ASSERT_EQ(0, touch(g, i, false, &v));
+		ASSERT_EQ(i == 7 * PAGE_SIZE ? 5 : i, v);
+	}
+}
+
 /* Everything that moves, merges, splits or protects pages and leaves their content alone. */
 static void churn(uint8_t *data, unsigned int round)
 {
