@@ -74,6 +74,23 @@ static void run_stride(struct __test_metadata *_metadata, struct guest *g, bool 
 	ASSERT_PORT(PORT_SYNC, g);
 }
 
+/* Pages that the host has writable, and the guest reads first: not dirty until it writes. */
+TEST_F(dirty, reads)
+{
+	struct guest *g = &self->g;
+
+	memset(self->area.data, 1, PAGES * PAGE_SIZE);
+	ASSERT_EQ(0, set_logging(g, self->area.data, true));
+	run_stride(_metadata, g, false, 0, 1, PAGES);
+	memset(self->log, 0xff, sizeof(self->log));
+	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
+	EXPECT_EQ(0, nr_set(self->log));
+	run_stride(_metadata, g, true, 5, 100, 3);
+	ASSERT_EQ(0, get_log(g->vm, SLOT, self->log));
+	EXPECT_EQ(3, nr_set(self->log));
+	EXPECT_TRUE(is_set(self->log, 5) && is_set(self->log, 105) && is_set(self->log, 205));
+}
+
 TEST_F(dirty, exact)
 {
 	struct guest *g = &self->g;

@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -68,6 +69,19 @@ GUEST(count, 64,
       "4: mov (%rax), %r10\n"
       "outb %al, $" STR(PORT_BAD) "\n"
       "jmp 4b\n");
+
+/* Adds 1 to a word of each of rdi pages from rsi on, again and again, until the client ends it. */
+GUEST(add, 64,
+      "sti\n"
+      "1: mov %rsi, %rax\n"
+      "mov %rdi, %rcx\n"
+      "2: lock incq (%rax)\n"
+      "add $4096, %rax\n"
+      "dec %rcx\n"
+      "jnz 2b\n"
+      "cmpl $0, " STR(GUEST_DATA) "\n"
+      "je 1b\n"
+      G_SYNC);
 
 FIXTURE(notifier) {
 	struct guest g;
@@ -284,6 +298,90 @@ static void write_file(const char *path, const char *text)
 	if (write(fd, text, strlen(text)) < 0)
 		fprintf(stderr, "# %s: %s\n", path, strerror(errno));
 	close(fd);
+}
+
+#define FREED	64	/* pages */
+
+/* Freed lazily, a page is the host's to take as long as it is clean: writing makes it the guest's again. */
+TEST_F(notifier, written_after_free)
+{
+	struct guest *g = &self->g;
+	unsigned int i;
+	uint64_t v;
+
+	ASSERT_EQ(0, madvise(self->data, DATA_SIZE, MADV_NOHUGEPAGE));
+	memset(self->data, 1, FREED * PAGE_SIZE);
+	guest_start(g, MODE_LONG, BLOB(touch));
+	ASSERT_EQ(0, madvise(self->data, FREED * PAGE_SIZE, MADV_FREE));
+	for (i = 0; i < FREED; i++) {
+		v = 0x700 + i;
+		ASSERT_EQ(0, touch(g, i * PAGE_SIZE, true, &v));
+	}
+	/* Used pages are spared at first. */
+	for (i = 0; i < 3; i++)
+		ASSERT_EQ(0, madvise(self->data, FREED * PAGE_SIZE, MADV_PAGEOUT));
+	for (i = 0; i < FREED; i++)
+		ASSERT_EQ(0x700 + i, *word(self->data, i * PAGE_SIZE));
+}
+
+struct adder {
+	struct guest *g;
+	long ret;
+	bool ended;
+};
+
+static void *adder_main(void *arg)
+{
+	struct adder *a = arg;
+
+	do
+		a->ret = vcpu_run(&a->g->cpu);
+	while (a->ret == -EINTR);
+	__atomic_store_n(&a->ended, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+#define DISCARDED	32	/* pages */
+#define DISCARDS	300
+
+/*
+ * Pages are discarded while the guest faults on them: one that was looked up before must not be mapped after, where
+ * nothing would ever take it away, and the guest's additions would be for nobody to see.
+ */
+TEST_F_TIMEOUT(notifier, discard_beside_faults, 120)
+{
+	struct kvm_regs r = { .rip = GUEST_CODE, .rflags = 2, .rdi = DISCARDED, .rsi = DATA_GPA };
+	struct guest *g = &self->g;
+	struct adder a = { .g = g };
+	unsigned int i, round;
+	bool stale = false;
+	pthread_t thread;
+	uint64_t end;
+
+	ASSERT_EQ(0, madvise(self->data, DATA_SIZE, MADV_NOHUGEPAGE));
+	guest_start(g, MODE_LONG, BLOB(add));
+	*(uint32_t *)(g->mem + GUEST_DATA) = 0;
+	vcpu_set_regs(&g->cpu, &r);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, adder_main, &a));
+	for (round = 0; round < DISCARDS && !stale; round++) {
+		usleep(round % 7 * 50);
+		ASSERT_EQ(0, madvise(self->data, DISCARDED * PAGE_SIZE, MADV_DONTNEED));
+		for (i = 0; i < DISCARDED && !stale; i++) {
+			volatile uint64_t *w = word(self->data, i * PAGE_SIZE);
+
+			for (end = ns_now() + 20000000000ULL; !*w && ns_now() < end; sched_yield())
+				if (__atomic_load_n(&a.ended, __ATOMIC_ACQUIRE))
+					break;
+			stale = !*w;
+		}
+	}
+	*(volatile uint32_t *)(g->mem + GUEST_DATA) = 1;
+	pthread_join(thread, NULL);
+	if (lost_by_qemu(&g->cpu, a.ret))
+		SKIP(return, "QEMU mixed up host and guest, as it does under in-tree KVM");
+	EXPECT_FALSE(stale);
+	EXPECT_EQ(0, a.ret);
+	EXPECT_TRUE(guest_at_port(g, PORT_SYNC));
 }
 
 #define KHUGEPAGED	"/sys/kernel/mm/transparent_hugepage/khugepaged/"

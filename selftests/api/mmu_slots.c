@@ -31,11 +31,11 @@ GUEST(spin, 64,
       "je 1b\n"
       G_DONE);
 
-/* Reads a word of each 4 KiB page at rdi, in turn: only two values may come. The count goes to r8. */
+/* Reads a word at rdi and each r11 bytes further, r10 in all, in turn: only two values may come. The count goes to r8. */
 GUEST(look, 64,
       "sti\n"
       "1: mov %rdi, %rsi\n"
-      "mov $" STR(SIZE) " >> 12, %ecx\n"
+      "mov %r10, %rcx\n"
       "2: mov (%rsi), %rax\n"
       "inc %r8\n"
       "cmp %rbx, %rax\n"
@@ -43,7 +43,7 @@ GUEST(look, 64,
       "cmp %rbp, %rax\n"
       "jne 4f\n"
       "inc %r9\n"
-      "3: add $4096, %rsi\n"
+      "3: add %r11, %rsi\n"
       "dec %ecx\n"
       "jnz 2b\n"
       "cmpl $0, " STR(GUEST_DATA) "\n"
@@ -99,12 +99,18 @@ static void *run_main(void *arg)
 	}
 }
 
-static void fill(uint8_t *data, uint64_t val)
+/* What a reader looks at: words that are @stride bytes apart. */
+struct field {
+	uint8_t *data;
+	uint64_t size, stride;
+};
+
+static void fill(const struct field *f, uint64_t val)
 {
 	unsigned long i;
 
-	for (i = 0; i < SIZE; i += PAGE_SIZE)
-		*(volatile uint64_t *)(data + i) = val;
+	for (i = 0; i < f->size; i += f->stride)
+		*(volatile uint64_t *)(f->data + i) = val;
 }
 
 static void let_go(struct guest *g)
@@ -141,27 +147,28 @@ TEST_F_TIMEOUT(slots, beside_a_spinning_vcpu, 120)
 }
 
 static void change_under_reader(struct __test_metadata *_metadata, struct guest *g, pthread_t *thread,
-				uint8_t *data, bool move)
+				const struct field *f, bool move)
 {
 	uint64_t end = ns_now() + RUN_NS;
 	struct kvm_regs r = {
 		.rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rdi = GPA, .rbx = GOOD, .rbp = ABSENT,
+		.r10 = f->size / f->stride, .r11 = f->stride,
 	};
 	unsigned long rounds;
 
 	guest_start(g, MODE_LONG, BLOB(look));
 	*(uint32_t *)(g->mem + GUEST_DATA) = 0;
 	vcpu_set_regs(&g->cpu, &r);
-	fill(data, GOOD);
-	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, 0, GPA, SIZE, data));
+	fill(f, GOOD);
+	ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, 0, GPA, f->size, f->data));
 	ASSERT_EQ(0, pthread_create(thread, NULL, run_main, g));
 	for (rounds = 0; ns_now() < end; rounds++) {
-		ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, 0, GPA + SIZE, move ? SIZE : 0, data));
+		ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, 0, GPA + f->size, move ? f->size : 0, f->data));
 		/* The client's own again: the guest must not see it. */
-		fill(data, POISON);
+		fill(f, POISON);
 		usleep(rounds % 5 * 200);
-		fill(data, GOOD);
-		ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, 0, GPA, SIZE, data));
+		fill(f, GOOD);
+		ASSERT_EQ(0, vm_set_slot(g->vm, SLOT, 0, GPA, f->size, f->data));
 		usleep(rounds % 3 * 500);
 	}
 	let_go(g);
@@ -179,12 +186,28 @@ static void change_under_reader(struct __test_metadata *_metadata, struct guest 
 
 TEST_F_TIMEOUT(slots, delete_under_reader, 120)
 {
-	change_under_reader(_metadata, &self->g, &self->thread, self->data, false);
+	change_under_reader(_metadata, &self->g, &self->thread, &(struct field){ self->data, SIZE, PAGE_SIZE }, false);
 }
 
 TEST_F_TIMEOUT(slots, move_under_reader, 120)
 {
-	change_under_reader(_metadata, &self->g, &self->thread, self->data, true);
+	change_under_reader(_metadata, &self->g, &self->thread, &(struct field){ self->data, SIZE, PAGE_SIZE }, true);
+}
+
+/*
+ * A page in each of many tables, which are taken away in several steps: what the guest touches in between must not
+ * come back as it was.
+ */
+TEST_F_TIMEOUT(slots, delete_many_tables, 120)
+{
+	struct field f = { .size = 128 * MB, .stride = 2 * MB };
+	uint8_t *area = mem_alloc(f.size + 2 * MB);
+
+	f.data = (uint8_t *)(((uintptr_t)area + 2 * MB - 1) & ~(2 * MB - 1));
+	ASSERT_EQ(0, madvise(f.data, f.size, MADV_NOHUGEPAGE));
+	change_under_reader(_metadata, &self->g, &self->thread, &f, false);
+	ASSERT_EQ(0, vm_set_slot(self->g.vm, SLOT, 0, 0, 0, NULL));
+	munmap(area, f.size + 2 * MB);
 }
 
 struct hammer {

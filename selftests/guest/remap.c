@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A guest that changes its page tables between exits at one linear address: the hypervisor, which has to read the
- * instruction or to find the device, must see what the CPU sees; and what shadow paging makes of the dirty bit and CR0.WP.
+ * instruction or to find the device, must see what the CPU sees; and what shadow paging makes of the dirty bit, CR0.WP and
+ * EFER.NX.
  */
 #include "kselftest_harness.h"
 #include "guest.h"
@@ -14,6 +15,7 @@
 #define FLAGS		0x67UL		/* present, writable, user, accessed, dirty */
 #define WRITABLE	0x2UL
 #define DIRTY		0x40UL
+#define NO_EXECUTE	(1UL << 63)
 
 /* rdi into the table entry at rsi, then a call to rbx. */
 GUEST(call, 64, "movq %rdi, (%rsi)\n" "invlpg (%rbx)\n" "xorl %eax, %eax\n" "xorl %ecx, %ecx\n"
@@ -28,6 +30,18 @@ GUEST(reload, 64, "movl (%rbx), %edx\n" "movq %rdi, (%rsi)\n" "movq %cr3, %rax\n
 /* A write without CR0.WP, and one with it. */
 GUEST(protect, 64, "movq %cr0, %rcx\n" "andq $~0x10000, %rcx\n" "movq %rcx, %cr0\n" "movl %eax, (%rbx)\n" G_SYNC
       "orq $0x10000, %rcx\n" "movq %rcx, %cr0\n" "movl %eax, (%rbx)\n" G_DONE);
+
+/* The same after writes to another entry: a table that is written often may be treated as a whole. */
+GUEST(flood, 64, "movl (%rbx), %edx\n" "movq 8(%rsi), %rax\n" "movq %rax, 8(%rsi)\n" "movq %rax, 8(%rsi)\n"
+      "movq %rax, 8(%rsi)\n" "movq %rdi, (%rsi)\n" "movq %cr3, %rax\n" "movq %rax, %cr3\n" "movl (%rbx), %eax\n" G_DONE);
+/* The same, but that one byte of the entry is written. */
+GUEST(byte, 64, "movl (%rbx), %edx\n" "shrl $8, %edi\n" "movb %dil, 1(%rsi)\n" "movq %cr3, %rax\n" "movq %rax, %cr3\n"
+      "movl (%rbx), %eax\n" G_DONE);
+/* A page by two ways: a write by one, a read by the other, and a write. */
+GUEST(twice, 64, "movl %eax, (%rbx)\n" "movl 0x200000(%rbx), %eax\n" G_SYNC "movl %eax, 0x200000(%rbx)\n" G_DONE);
+/* A read with EFER.NX, and one without it. */
+GUEST(reserve, 64, "movl (%rbx), %eax\n" G_SYNC "movl $0xc0000080, %ecx\n" "rdmsr\n" "andl $~0x800, %eax\n" "wrmsr\n"
+      "movq %cr3, %rax\n" "movq %rax, %cr3\n" "movl (%rbx), %eax\n" G_DONE);
 
 FIXTURE(remap) {
 	struct guest g;
@@ -177,18 +191,41 @@ TEST_F(remap, dirty_bit)
 	EXPECT_EQ(DIRTY, *entry & DIRTY);
 }
 
-/* Without INVLPG; of the hypervisor's copy of the table nothing may be left. */
+/* Without INVLPG; of the hypervisor's copy of the table nothing may be left, in whichever way it is written. */
 TEST_F(remap, reload)
 {
+	const struct guest_blob ways[] = { BLOB(reload), BLOB(flood), BLOB(byte) };
 	struct guest *g = &self->g;
+	unsigned int i;
 
-	guest_load_bytes(g, reload_start, reload_end - reload_start);
 	*(uint32_t *)(g->mem + BASE + 0x5000) = 0x55;
 	*(uint32_t *)(g->mem + BASE + 0x6000) = 0x66;
-	begin(g, leaf_at(), (BASE + 0x6000) | FLAGS);
-	ASSERT_DONE(g);
-	EXPECT_EQ(0x55, vcpu_regs(&g->cpu).rdx);
-	EXPECT_EQ(0x66, vcpu_regs(&g->cpu).rax);
+	for (i = 0; i < ARRAY_SIZE(ways); i++) {
+		bool odd = i & 1;
+
+		guest_load_bytes(g, ways[i].start, ways[i].end - ways[i].start);
+		begin(g, leaf_at(), (BASE + (odd ? 0x5000 : 0x6000)) | FLAGS);
+		ASSERT_DONE(g);
+		EXPECT_EQ(odd ? 0x66 : 0x55, vcpu_regs(&g->cpu).rdx);
+		EXPECT_EQ(odd ? 0x55 : 0x66, vcpu_regs(&g->cpu).rax);
+	}
+}
+
+/* Of a table that two entries lead to, one of which allows no writes. */
+TEST_F(remap, two_ways)
+{
+	struct guest *g = &self->g;
+	struct guest_exc e;
+
+	guest_load_bytes(g, twice_start, twice_end - twice_start);
+	*guest_pte(g, BASE + 0x200000) = TABLE1 | (FLAGS & ~WRITABLE);
+	begin(g, 0, 0);
+	ASSERT_PORT(PORT_SYNC, g);
+	ASSERT_PORT(PORT_EXC, g);
+	e = guest_exc(g);
+	EXPECT_EQ(PF_VECTOR, e.vector);
+	EXPECT_EQ(3, e.error);
+	EXPECT_EQ(LINEAR + 0x200000, vcpu_sregs(&g->cpu).cr2);
 }
 
 /* What the guest's kernel could write to without CR0.WP it cannot with it. */
@@ -205,6 +242,24 @@ TEST_F(remap, write_protect)
 	e = guest_exc(g);
 	EXPECT_EQ(PF_VECTOR, e.vector);
 	EXPECT_EQ(3, e.error);
+	EXPECT_EQ(LINEAR, vcpu_sregs(&g->cpu).cr2);
+}
+
+/* With EFER.NX a page may be data alone; without it the bit that says so is reserved. */
+TEST_F(remap, no_execute_off)
+{
+	struct guest *g = &self->g;
+	struct guest_exc e;
+
+	guest_load_bytes(g, reserve_start, reserve_end - reserve_start);
+	*(uint64_t *)(g->mem + leaf_at()) |= NO_EXECUTE;
+	begin(g, 0, 0);
+	ASSERT_PORT(PORT_SYNC, g);
+	ASSERT_PORT(PORT_EXC, g);
+	e = guest_exc(g);
+	EXPECT_EQ(PF_VECTOR, e.vector);
+	/* QEMU's TCG leaves the present bit out. */
+	EXPECT_EQ(9, e.error | 1);
 	EXPECT_EQ(LINEAR, vcpu_sregs(&g->cpu).cr2);
 }
 
