@@ -37,8 +37,8 @@ GUEST(flood, 64, "movl (%rbx), %edx\n" "movq 8(%rsi), %rax\n" "movq %rax, 8(%rsi
 /* The same, but that one byte of the entry is written. */
 GUEST(byte, 64, "movl (%rbx), %edx\n" "shrl $8, %edi\n" "movb %dil, 1(%rsi)\n" "movq %cr3, %rax\n" "movq %rax, %cr3\n"
       "movl (%rbx), %eax\n" G_DONE);
-/* A page by two ways: a write by one, a read by the other, and a write. */
-GUEST(twice, 64, "movl %eax, (%rbx)\n" "movl 0x200000(%rbx), %eax\n" G_SYNC "movl %eax, 0x200000(%rbx)\n" G_DONE);
+/* A page by two ways: a read by one, a write by the other, then a write by the first. */
+GUEST(twice, 64, "movl 0x200000(%rbx), %eax\n" "movl %eax, (%rbx)\n" G_SYNC "movl %eax, 0x200000(%rbx)\n" G_DONE);
 /* A read with EFER.NX, and one without it. */
 GUEST(reserve, 64, "movl (%rbx), %eax\n" G_SYNC "movl $0xc0000080, %ecx\n" "rdmsr\n" "andl $~0x800, %eax\n" "wrmsr\n"
       "movq %cr3, %rax\n" "movq %rax, %cr3\n" "movl (%rbx), %eax\n" G_DONE);
