@@ -113,7 +113,29 @@ static void normalize(struct outcome *o, enum guest_mode mode)
 	}
 }
 
-static void run_way(struct outcome *o, unsigned int flag, enum guest_mode mode, const struct program *p, int cpl)
+/* A data segment in ES, and where in it the program works. */
+struct segment_case {
+	uint8_t type;		/* SDM 3A, 3.4.5.1 */
+	uint32_t limit;
+	uint8_t db;
+	uint32_t offset;
+};
+
+static void use_segment(struct guest *g, struct kvm_regs *r, const struct segment_case *c)
+{
+	struct kvm_sregs s = vcpu_sregs(&g->cpu);
+
+	s.es.base = GUEST_DATA;
+	s.es.type = c->type;
+	s.es.limit = c->limit;
+	s.es.g = c->limit > 0xfffff;
+	s.es.db = c->db;
+	vcpu_set_sregs(&g->cpu, &s);
+	r->rdi = c->offset;
+}
+
+static void run_way(struct outcome *o, unsigned int flag, enum guest_mode mode, const struct program *p, int cpl,
+		    const struct segment_case *segment)
 {
 	int bits = guest_mode_bits(mode);
 	struct kvm_regs r;
@@ -128,6 +150,8 @@ static void run_way(struct outcome *o, unsigned int flag, enum guest_mode mode, 
 	r.rdi = r.rsi + 0x200;
 	if (cpl)
 		to_user(&g, &r);
+	if (segment)
+		use_segment(&g, &r, segment);
 	vcpu_set_regs(&g.cpu, &r);
 	plant_pointer(&g, cpl);
 	do {
@@ -200,7 +224,7 @@ static void compare(struct __test_metadata *_metadata, enum guest_mode mode, con
 	int i;
 
 	for (i = 0; i < 3; i++) {
-		run_way(&o[i], ways[i].flag, mode, p, cpl);
+		run_way(&o[i], ways[i].flag, mode, p, cpl, NULL);
 		EXPECT_EQ(i, o[i].counts.mode);
 		diff = i ? difference(&o[0], &o[i]) : NULL;
 		EXPECT_EQ(NULL, diff) {
@@ -216,6 +240,54 @@ static void compare(struct __test_metadata *_metadata, enum guest_mode mode, con
 	EXPECT_LT(0, o[1].counts.emulated);
 	EXPECT_EQ(o[1].counts.emulated, o[2].counts.emulated);
 	EXPECT_LE(o[2].counts.emulated, o[2].counts.entries);
+}
+
+/* Limits of segments: the emulator against a CPU that checks them */
+
+GUEST(segment_read16, 16, "movl %es:(%di), %eax\n" G_DONE);
+GUEST(segment_read32, 32, "movl %es:(%edi), %eax\n" G_DONE);
+GUEST(segment_write16, 16, "movw $0x55aa, %es:(%di)\n" G_DONE);
+GUEST(segment_write32, 32, "movw $0x55aa, %es:(%edi)\n" G_DONE);
+GUEST(segment_string16, 16, "cld\n" "mov $4, %cx\n" "rep stosw\n" G_DONE);
+GUEST(segment_string32, 32, "cld\n" "mov $4, %ecx\n" "rep stosw\n" G_DONE);
+
+#define SEGMENT(n)	{ #n, BLOB(n##16), BLOB(n##32), { NULL, NULL } }
+#define DATA_RO		1
+#define DATA_RW		3
+#define DOWN_RO		5
+#define DOWN_RW		7
+
+TEST(segment_limits)
+{
+	static const struct program accesses[] = {
+		SEGMENT(segment_read), SEGMENT(segment_write), SEGMENT(segment_string),
+	};
+	static const struct segment_case cases[] = {
+		{ DATA_RW, 0x1ff, 1, 0x1fc }, { DATA_RW, 0x1ff, 1, 0x1fd }, { DATA_RW, 0x1ff, 1, 0x1ff },
+		{ DATA_RW, 0x1ff, 1, 0x200 }, { DATA_RO, 0x1ff, 1, 0x100 }, { DATA_RW, 0x1ff, 0, 0x1fa },
+		{ DOWN_RW, 0x1ff, 1, 0x1ff }, { DOWN_RW, 0x1ff, 1, 0x200 }, { DOWN_RO, 0x1ff, 1, 0x200 },
+		{ DOWN_RW, 0x1ff, 0, 0xfffc }, { DOWN_RW, 0x1ff, 0, 0xfffe }, { DOWN_RW, 0x1ff, 0, 0xffff },
+	};
+	static struct outcome o[3];
+	static const enum guest_mode modes[] = { MODE_PROT16, MODE_PROT32 };
+	const char *diff;
+	size_t m, a, c;
+	int i;
+
+	if (!has_execution())
+		SKIP(return, "needs Keel");
+	if (host_is_amd())
+		SKIP(return, "this CPU (QEMU's TCG) does not check limits");
+	for (m = 0; m < ARRAY_SIZE(modes); m++)
+		for (a = 0; a < ARRAY_SIZE(accesses); a++)
+			for (c = 0; c < ARRAY_SIZE(cases); c++)
+				for (i = 0; i < 3; i++) {
+					run_way(&o[i], ways[i].flag, modes[m], &accesses[a], 0, &cases[c]);
+					diff = i ? difference(&o[0], &o[i]) : NULL;
+					EXPECT_EQ(NULL, diff)
+						TH_LOG("%s, %s, case %zu, direct and %s: %s", accesses[a].name,
+						       guest_mode_name[modes[m]], c, ways[i].name, diff);
+				}
 }
 
 /* Small programs */
