@@ -417,6 +417,7 @@ static void __exit keel_exit(void)
 	keel_netlink_exit();
 	keel_registry_exit();
 	hooks_exit();
+	keel_sched_module_exit();
 	keel_shrink_module_exit();
 	keel_irqfd_module_exit();
 	keel_checked_module_exit();

@@ -90,6 +90,7 @@ void keel_steal_preempted(struct keel_vcpu *vcpu);
 void keel_steal_update(struct keel_vcpu *vcpu);
 
 /* sched.c */
+void keel_sched_module_exit(void);
 void keel_sched_create(struct keel_vcpu *vcpu);
 void keel_sched_destroy(struct keel_vcpu *vcpu);
 void keel_sched_begin(struct keel_vcpu *vcpu);

@@ -12,6 +12,7 @@
  */
 #include <linux/ktime.h>
 #include <linux/module.h>
+#include <linux/mutex.h>
 #include <linux/pid.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/stat.h>
@@ -105,6 +106,31 @@ static void sched_out(struct preempt_notifier *pn, struct task_struct *next)
 
 static struct preempt_ops preempt_ops = { .sched_in = sched_in, .sched_out = sched_out };
 
+/*
+ * Switching preempt notifiers on or off patches the scheduler, which interrupts every CPU several times. So what the
+ * first vCPU switches on stays until the module goes.
+ */
+static DEFINE_MUTEX(notifiers_lock);
+static bool notifiers_on;
+
+static void notifiers_want(void)
+{
+	mutex_lock(&notifiers_lock);
+	if (!notifiers_on)
+		preempt_notifier_inc();
+	notifiers_on = true;
+	mutex_unlock(&notifiers_lock);
+}
+
+/**
+ * keel_sched_module_exit() - no vCPU will be any more
+ */
+void keel_sched_module_exit(void)
+{
+	if (notifiers_on)
+		preempt_notifier_dec();
+}
+
 /**
  * keel_sched_create() - a new vCPU
  * @vcpu: the vCPU, not yet visible
@@ -115,7 +141,7 @@ void keel_sched_create(struct keel_vcpu *vcpu)
 {
 	spin_lock_init(&vcpu->sched.pid_lock);
 	preempt_notifier_init(&vcpu->sched.notifier, &preempt_ops);
-	preempt_notifier_inc();
+	notifiers_want();
 	vcpu->sched.ple_window = ple_window;
 }
 
@@ -126,7 +152,6 @@ void keel_sched_create(struct keel_vcpu *vcpu)
 void keel_sched_destroy(struct keel_vcpu *vcpu)
 {
 	put_pid(vcpu->sched.pid);
-	preempt_notifier_dec();
 }
 
 /**
