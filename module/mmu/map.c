@@ -459,20 +459,29 @@ static int map_page(struct keel_map *m)
 	return KEEL_MMU_RETRY;
 }
 
+/* False also when somebody holds mmu.lock for writing. */
+static bool install_if_free(const struct keel_map *m)
+{
+	rwlock_t *lock = &m->vcpu->vm->mmu.lock;
+	bool done;
+
+	if (!read_trylock(lock))
+		return false;
+	done = host_page_stands(m) && install(m);
+	read_unlock(lock);
+	return done;
+}
+
 /* As map_page(), with what is at hand: nothing is waited for. */
 static bool map_resident(struct keel_map *m)
 {
-	struct keel_mmu *mmu = &m->vcpu->vm->mmu;
-	bool done = false;
+	bool done;
 
-	m->seq = READ_ONCE(mmu->invalidate_seq);
+	m->seq = READ_ONCE(m->vcpu->vm->mmu.invalidate_seq);
 	smp_rmb();	/* as in map_page() */
 	if (!keel_host_page_get_fast(&m->host))
 		return false;
-	if (read_trylock(&mmu->lock)) {
-		done = host_page_stands(m) && install(m);
-		read_unlock(&mmu->lock);
-	}
+	done = install_if_free(m);
 	keel_host_page_put(&m->host);
 	return done;
 }
