@@ -251,11 +251,15 @@ TEST_F(lapic, timer)
 		{ "periodic, asleep", periodic_sleep_start, periodic_sleep_end, 5 },
 	};
 	struct guest *g = &self->g;
+	struct kvm_lapic_state idle;
 	struct kvm_regs r;
 	uint64_t t;
 	int i;
 
+	ASSERT_EQ(0, vm_ioctl(g->cpu.fd, KVM_GET_LAPIC, &idle));
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		/* A periodic timer may have expired once more before it was stopped: that one is not the next case's. */
+		ASSERT_EQ(0, vm_ioctl(g->cpu.fd, KVM_SET_LAPIC, &idle));
 		start(g, (struct guest_blob){ cases[i].start, cases[i].end }, BLOB(isr));
 		r = vcpu_regs(&g->cpu);
 		r.rbx = cases[i].n;
@@ -267,7 +271,7 @@ TEST_F(lapic, timer)
 			TH_LOG("%s", cases[i].what);
 		}
 		/* 2 ms each by the APIC's clock, and not one early. */
-		EXPECT_LE(cases[i].n * 1900000UL, t) {
+		EXPECT_LE(cases[i].n * 1990000UL, t) {
 			TH_LOG("%s", cases[i].what);
 		}
 		EXPECT_LT(t, 5000000000UL);
