@@ -139,7 +139,7 @@ static __always_inline u8 insn_length(struct svm_vcpu *svm)
 
 	if (c->exit_code == SVM_EXIT_IOIO)
 		next = c->exit_info_2;
-	else if (likely(!svm_caps.next_rip))
+	else if (!svm_caps.next_rip)
 		return BIT_ULL(svm->vcpu.exit.reason) & KEEL_USUAL_REASONS ? svm_insn_length(svm) : 0;
 	else
 		next = c->next_rip;
@@ -231,20 +231,7 @@ static __always_inline int serve(struct svm_vcpu *svm)
 	vcpu->st_valid = KEEL_ST_RIP | KEEL_ST_DR | KEEL_ST_SHADOW;
 	vcpu->exit.insn_len = insn_length(svm);
 	vcpu->exit.nr_bytes = 0;
-	switch (vcpu->exit.reason) {
-	case KEEL_REASON_CPUID:
-		return keel_exit_cpuid(vcpu);
-	case KEEL_REASON_RDMSR:
-		return keel_exit_rdmsr(vcpu);
-	case KEEL_REASON_WRMSR:
-		return keel_exit_wrmsr(vcpu);
-	case KEEL_REASON_HYPERCALL:
-		return keel_exit_hypercall(vcpu);
-	case KEEL_REASON_NESTED_FAULT:
-		return svm_exit_npf(svm);
-	default:
-		return svm_exit_io(svm);
-	}
+	return svm_vcpu_handle_exit(vcpu);
 }
 
 /*

@@ -211,56 +211,49 @@ TEST_F(remap, reload)
 	}
 }
 
-/* Of a table that two entries lead to, one of which allows no writes. */
-TEST_F(remap, two_ways)
+/* The error code of the page fault at @address that the guest runs into behind its sync. */
+static unsigned int fault_error(struct __test_metadata *_metadata, struct guest *g, uint64_t address)
 {
-	struct guest *g = &self->g;
 	struct guest_exc e;
 
-	guest_load_bytes(g, twice_start, twice_end - twice_start);
-	*guest_pte(g, BASE + 0x200000) = TABLE1 | (FLAGS & ~WRITABLE);
 	begin(g, 0, 0);
 	ASSERT_PORT(PORT_SYNC, g);
 	ASSERT_PORT(PORT_EXC, g);
 	e = guest_exc(g);
 	EXPECT_EQ(PF_VECTOR, e.vector);
-	EXPECT_EQ(3, e.error);
-	EXPECT_EQ(LINEAR + 0x200000, vcpu_sregs(&g->cpu).cr2);
+	EXPECT_EQ(address, vcpu_sregs(&g->cpu).cr2);
+	return e.error;
+}
+
+/* Of a table that two entries lead to, one of which allows no writes. */
+TEST_F(remap, two_ways)
+{
+	struct guest *g = &self->g;
+
+	guest_load_bytes(g, twice_start, twice_end - twice_start);
+	*guest_pte(g, BASE + 0x200000) = TABLE1 | (FLAGS & ~WRITABLE);
+	EXPECT_EQ(3, fault_error(_metadata, g, LINEAR + 0x200000));
 }
 
 /* What the guest's kernel could write to without CR0.WP it cannot with it. */
 TEST_F(remap, write_protect)
 {
 	struct guest *g = &self->g;
-	struct guest_exc e;
 
 	guest_load_bytes(g, protect_start, protect_end - protect_start);
 	*(uint64_t *)(g->mem + leaf_at()) &= ~WRITABLE;
-	begin(g, 0, 0);
-	ASSERT_PORT(PORT_SYNC, g);
-	ASSERT_PORT(PORT_EXC, g);
-	e = guest_exc(g);
-	EXPECT_EQ(PF_VECTOR, e.vector);
-	EXPECT_EQ(3, e.error);
-	EXPECT_EQ(LINEAR, vcpu_sregs(&g->cpu).cr2);
+	EXPECT_EQ(3, fault_error(_metadata, g, LINEAR));
 }
 
 /* With EFER.NX a page may be data alone; without it the bit that says so is reserved. */
 TEST_F(remap, no_execute_off)
 {
 	struct guest *g = &self->g;
-	struct guest_exc e;
 
 	guest_load_bytes(g, reserve_start, reserve_end - reserve_start);
 	*(uint64_t *)(g->mem + leaf_at()) |= NO_EXECUTE;
-	begin(g, 0, 0);
-	ASSERT_PORT(PORT_SYNC, g);
-	ASSERT_PORT(PORT_EXC, g);
-	e = guest_exc(g);
-	EXPECT_EQ(PF_VECTOR, e.vector);
 	/* QEMU's TCG leaves the present bit out. */
-	EXPECT_EQ(9, e.error | 1);
-	EXPECT_EQ(LINEAR, vcpu_sregs(&g->cpu).cr2);
+	EXPECT_EQ(9, fault_error(_metadata, g, LINEAR) | 1);
 }
 
 TEST_HARNESS_MAIN
