@@ -160,6 +160,14 @@ storm: deps-check
 	@selftests/testhost/testhost --timeout 3000 --hv keel -- env KEEL_KO=$(CURDIR)/keel.ko \
 		$(BUILD)/selftests/storm/storm $(if $(COUNT),-n $(COUNT)) $(STORM)
 
+# What the kernel finds that comes after the host's: a crash dump's, or one by kexec.
+check-crash: deps-check
+	@scripts/get-kernel
+	@scripts/get-kselftest
+	@{ $(call build_module,$(host_kdir)); } >&2
+	@$(MAKE) -s -C selftests/crash KSFT_DIR=$(BUILD)/kselftest OUTPUT=$(BUILD)/selftests/crash
+	@selftests/crash/run "$${KEEL_HOST:-svm}"
+
 bench: deps-check
 	@scripts/get-kernel
 	@scripts/get-kselftest
@@ -268,6 +276,7 @@ help:
 #:   make check-clients      libvirt and QEMU on /dev/kvm: firmware, disks, snapshots, migration, debugger
 #:   make abi-fuzz           every ioctl with generated arguments; COUNT=1000000 SEED=1
 #:   make fuzz-guest         guests that execute random bytes in all modes; COUNT=100000 SEED=1 FIRST=0
+#:   make check-crash        kernels that come after a panic, a fault in a window and a kexec find the CPUs clean; HOST=vmx
 #:   make storm              killed clients, CPUs that go, memory that runs out and so on; STORM='kill oom' COUNT=
 #:   make deps               only installs what is missing for these
 #:   make bench              instructions an exit, of in-tree KVM and of Keel; HOST=svm or vmx for one
@@ -295,5 +304,5 @@ help:
 #:   PREFIX=, DESTDIR=       where to install
 #:   W=, C=, V=              kbuild's
 
-.PHONY: all module userspace run run-command host-build check bench bench-compare kvm-selftests check-clients check-dkms abi-fuzz fuzz-guest storm fuzz-diff cover fuzz-cover fuzz-devices bench-net bench-fork bench-paging deps load unload install \
+.PHONY: all module userspace run run-command host-build check bench bench-compare kvm-selftests check-clients check-dkms abi-fuzz fuzz-guest storm check-crash fuzz-diff cover fuzz-cover fuzz-devices bench-net bench-fork bench-paging deps load unload install \
 	install-dkms clean clean-module distclean help

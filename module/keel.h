@@ -480,6 +480,12 @@ int keel_vcpu_create_fd(struct keel_vm *vm, u32 id);
 void keel_vcpu_destroy(struct keel_vcpu *vcpu);
 void keel_vcpu_reset(struct keel_vcpu *vcpu, bool init);
 
+/* crash.c */
+DECLARE_STATIC_KEY_FALSE(keel_crash_key);
+void keel_crash_here(void);
+void keel_crash_module_init(void);
+void keel_crash_module_exit(void);
+
 /* run.c */
 void keel_run_module_init(void);
 int keel_vcpu_run(struct keel_vcpu *vcpu);

@@ -380,6 +380,7 @@ static int __init keel_init(void)
 		goto fail_irqfd;
 	keel_cpuid_module_init();
 	keel_run_module_init();
+	keel_crash_module_init();
 	r = hooks_init();
 	if (r)
 		goto fail_shrink;
@@ -400,6 +401,7 @@ fail_netlink:
 fail_hooks:
 	hooks_exit();
 fail_shrink:
+	keel_crash_module_exit();
 	keel_shrink_module_exit();
 fail_irqfd:
 	keel_irqfd_module_exit();
@@ -417,6 +419,7 @@ static void __exit keel_exit(void)
 	keel_netlink_exit();
 	keel_registry_exit();
 	hooks_exit();
+	keel_crash_module_exit();
 	keel_sched_module_exit();
 	keel_shrink_module_exit();
 	keel_irqfd_module_exit();

@@ -49,6 +49,8 @@ enum keel_exit_class {
  * @hw_enable: on the current CPU, interrupts off: ready it for guests; 0, -EBUSY (another hypervisor holds
  *	the extension) or -EIO
  * @hw_disable: on the current CPU, interrupts off: leave it as if never used
+ * @hw_emergency: on the current CPU, when the kernel has found a fault of its own: what keeps another kernel from
+ *	starting here is undone; the guest and what else the host had are lost
  * @vcpu_create: allocates what one vCPU needs; 0 or -errno
  * @vcpu_destroy: frees it
  * @vcpu_reset: control structure as after power-up; the core then stores the architectural state
@@ -86,6 +88,7 @@ struct keel_ops {
 	void (*hw_info)(struct keel_info *info);
 	int (*hw_enable)(void);
 	void (*hw_disable)(void);
+	void (*hw_emergency)(void);
 
 	int (*vcpu_create)(struct keel_vcpu *vcpu);
 	void (*vcpu_destroy)(struct keel_vcpu *vcpu);

@@ -300,6 +300,8 @@ static int run_window(struct keel_vcpu *vcpu, int *srcu)
 	r = keel_ops->window_open(vcpu);
 	if (likely(!r)) {
 		keel_hostregs_load(vcpu);
+		if (static_branch_unlikely(&keel_crash_key))
+			keel_crash_here();
 		r = run_inner(vcpu, &cold);
 		if (need_resched())
 			WRITE_ONCE(vcpu->sched.in_kernel, !keel_st(vcpu, KEEL_ST_CS)->cpl);

@@ -96,6 +96,13 @@ static void svm_hw_disable(void)
 	keel_wrmsr(MSR_EFER, keel_rdmsr(MSR_EFER) & ~EFER_SVME);
 }
 
+/* A fault between CLGI and STGI: without interrupts and INIT no kernel gets far (15.17). */
+static void svm_hw_emergency(void)
+{
+	if (this_cpu_read(svm_cpu.enabled))
+		asm volatile("stgi" : : : "memory");
+}
+
 const struct keel_ops svm_ops = {
 	.name = "svm",
 	.vcpu_size = sizeof(struct svm_vcpu),
@@ -107,6 +114,7 @@ const struct keel_ops svm_ops = {
 	.hw_info = svm_hw_info,
 	.hw_enable = svm_hw_enable,
 	.hw_disable = svm_hw_disable,
+	.hw_emergency = svm_hw_emergency,
 	.vcpu_create = svm_vcpu_create,
 	.vcpu_destroy = svm_vcpu_destroy,
 	.vcpu_reset = svm_vcpu_reset,

@@ -110,6 +110,7 @@ const struct keel_ops vmx_ops = {
 	.hw_info = vmx_hw_info,
 	.hw_enable = vmx_hw_enable,
 	.hw_disable = vmx_hw_disable,
+	.hw_emergency = vmx_hw_emergency,
 	.vcpu_create = vmx_vcpu_create,
 	.vcpu_destroy = vmx_vcpu_destroy,
 	.vcpu_reset = vmx_vcpu_reset,

@@ -177,6 +177,7 @@ void vmx_set_state(struct keel_vcpu *vcpu, u32 mask);
 
 /* window.c */
 void vmx_cpu_read_msrs(void);
+void vmx_hw_emergency(void);
 void vmx_load_msrs(struct keel_vcpu *vcpu);
 int vmx_window_open(struct keel_vcpu *vcpu);
 void vmx_window_close(struct keel_vcpu *vcpu);

@@ -32,13 +32,13 @@ static void write_cr4_raw(u64 val)
 static int operation_begin(struct vmx_cpu *vc)
 {
 	vc->cr4 = __read_cr4();
-	vc->ours = !(vc->cr4 & X86_CR4_VMXE);
-	if (!vc->ours) {
+	if (vc->cr4 & X86_CR4_VMXE) {
 		vc->owner_vmcs = vmx_ptrst();
 		return 0;
 	}
 	write_cr4_raw(vc->cr4 | X86_CR4_VMXE);
-	if (!vmx_on(vc->vmxon_pa))
+	vc->ours = !vmx_on(vc->vmxon_pa);
+	if (vc->ours)
 		return 0;
 	write_cr4_raw(vc->cr4);
 	return -EBUSY;
@@ -49,9 +49,28 @@ static void operation_end(struct vmx_cpu *vc)
 	if (vc->ours) {
 		vmx_off();
 		write_cr4_raw(vc->cr4);
+		vc->ours = false;
 	} else if (vc->owner_vmcs != ~0ULL) {
 		vmx_ptrld(vc->owner_vmcs);
 	}
+}
+
+/**
+ * vmx_hw_emergency() - this CPU leaves VMX operation, if it is in ours
+ *
+ * The kernel that follows clears CR4, which faults in VMX operation.
+ */
+void vmx_hw_emergency(void)
+{
+	struct vmx_cpu *vc = this_cpu_ptr(&vmx_cpu);
+	u64 vmcs;
+
+	if (!vc->ours)
+		return;
+	vmcs = vmx_ptrst();
+	if (vmcs != ~0ULL)
+		vmx_clear(vmcs);
+	operation_end(vc);
 }
 
 /* What an exit does not put back: table limits, LDT, data segments, DEBUGCTL, the inactive GS base. */

@@ -49,10 +49,10 @@ static uint32_t count(struct guest *g)
 	return *(volatile uint32_t *)(g->mem + COUNT);
 }
 
-/* EBX times: a one-shot timer of 1 ms, and HLT until it comes. */
+/* EBX times: a one-shot timer of 5 ms, which the slowest host needs to get to the HLT, and HLT until it comes. */
 GUEST(halts, 64, "movl $0xfee00000, %edi\n" "movl $0x1ff, 0xf0(%rdi)\n" "movl $0xb, 0x3e0(%rdi)\n"
 	"movl $" STR(VEC) ", 0x320(%rdi)\n"
-	"1: movl $1000000, 0x380(%rdi)\n"
+	"1: movl $5000000, 0x380(%rdi)\n"
 	"2: cli\n" "movl " STR(COUNT) ", %eax\n" "cmpl %r8d, %eax\n" "jne 3f\n" "sti\n" "hlt\n" "jmp 2b\n"
 	"3: sti\n" "movl %eax, %r8d\n" "decl %ebx\n" "jnz 1b\n" G_DONE);
 
