@@ -164,7 +164,9 @@ storm: deps-check
 check-crash: deps-check
 	@scripts/get-kernel
 	@scripts/get-kselftest
-	@{ $(call build_module,$(host_kdir)); } >&2
+	@if [ -n "$$KEEL_KREL" ]; then \
+		scripts/build-module "$$KEEL_KREL" && KEEL_SERIES=$$KEEL_KREL scripts/get-kernel; \
+	else $(call build_module,$(host_kdir)); fi >&2
 	@$(MAKE) -s -C selftests/crash KSFT_DIR=$(BUILD)/kselftest OUTPUT=$(BUILD)/selftests/crash
 	@selftests/crash/run "$${KEEL_HOST:-svm}"
 
