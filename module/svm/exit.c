@@ -28,7 +28,13 @@ static int exit_db(struct svm_vcpu *svm)
 	return keel_exit_debug(vcpu, dr6, X86_TRAP_DB);
 }
 
-static int exit_ioio(struct svm_vcpu *svm)
+/**
+ * svm_exit_io() - IN or OUT (APM 2, 15.10.2)
+ * @svm: the vCPU, locked
+ *
+ * Return: as keel_exit_io()
+ */
+int svm_exit_io(struct svm_vcpu *svm)
 {
 	u64 info = svm->vmcb->control.exit_info_1;
 
@@ -36,8 +42,13 @@ static int exit_ioio(struct svm_vcpu *svm)
 			    info & SVM_IO_STRING);
 }
 
-/* Some of the bits of the error code are those of KEEL_ACC_* (15.25.6). */
-static int exit_npf(struct svm_vcpu *svm)
+/**
+ * svm_exit_npf() - nested page fault; some of the bits of the error code are those of KEEL_ACC_* (APM 2, 15.25.6)
+ * @svm: the vCPU, locked
+ *
+ * Return: as keel_exit_memory()
+ */
+int svm_exit_npf(struct svm_vcpu *svm)
 {
 	const struct vmcb_control *c = &svm->vmcb->control;
 	u32 access = c->exit_info_1 & (KEEL_ACC_PRESENT | KEEL_ACC_WRITE | KEEL_ACC_USER | KEEL_ACC_EXEC);
@@ -170,9 +181,9 @@ int svm_vcpu_handle_exit(struct keel_vcpu *vcpu)
 	case SVM_EXIT_PAUSE:
 		return keel_exit_pause(vcpu);
 	case SVM_EXIT_IOIO:
-		return exit_ioio(svm);
+		return svm_exit_io(svm);
 	case SVM_EXIT_NPF:
-		return exit_npf(svm);
+		return svm_exit_npf(svm);
 	case SVM_EXIT_VINTR:
 		return exit_vintr(svm);
 	case SVM_EXIT_VMMCALL:

@@ -126,6 +126,8 @@ u8 svm_vcpu_get_tpr(struct keel_vcpu *vcpu);
 u8 svm_insn_length(struct svm_vcpu *svm);
 
 /* exit.c */
+int svm_exit_io(struct svm_vcpu *svm);
+int svm_exit_npf(struct svm_vcpu *svm);
 u8 svm_exit_reason(const struct vmcb_control *c);
 int svm_vcpu_handle_exit(struct keel_vcpu *vcpu);
 void svm_vcpu_dump(struct keel_vcpu *vcpu);

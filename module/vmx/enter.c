@@ -260,6 +260,28 @@ static __always_inline bool served_here(const struct vmx_vcpu *vmx)
 	return false;
 }
 
+/* As vmx_vcpu_handle_exit() would, sooner. */
+static __always_inline int serve(struct vmx_vcpu *vmx)
+{
+	struct keel_vcpu *vcpu = &vmx->vcpu;
+
+	vcpu->st_valid = KEEL_ST_RIP | KEEL_ST_DR;
+	switch (vmx->exit.reason) {
+	case VMX_EXIT_CPUID:
+		return keel_exit_cpuid(vcpu);
+	case VMX_EXIT_RDMSR:
+		return keel_exit_rdmsr(vcpu);
+	case VMX_EXIT_WRMSR:
+		return keel_exit_wrmsr(vcpu);
+	case VMX_EXIT_VMCALL:
+		return keel_exit_hypercall(vcpu);
+	case VMX_EXIT_EPT_VIOLATION:
+		return vmx_exit_ept_violation(vmx);
+	default:
+		return vmx_exit_io(vmx);
+	}
+}
+
 /* The shortest way back into the guest, as in SVM's cycle(): run.c is left out until there is a request. */
 static enum keel_exit_class cycle(struct vmx_vcpu *vmx, enum keel_exit_class class)
 {
@@ -267,8 +289,7 @@ static enum keel_exit_class cycle(struct vmx_vcpu *vmx, enum keel_exit_class cla
 	int r;
 
 	while (class == KEEL_EXIT_HOT && served_here(vmx)) {
-		vcpu->st_valid = KEEL_ST_RIP | KEEL_ST_DR;
-		r = vmx_vcpu_handle_exit(vcpu);
+		r = serve(vmx);
 		if (keel_cycle_ends(vcpu, r) || vmx->stale) {
 			vcpu->exit.result = r;
 			return r == -EAGAIN ? KEEL_EXIT_COLD : KEEL_EXIT_SERVED;

@@ -40,7 +40,13 @@ static int exit_exception(struct vmx_vcpu *vmx)
 	return keel_exit_exception(&vmx->vcpu, info & VMX_INTR_VECTOR, vmx->exit.intr_error);
 }
 
-static int exit_io(struct vmx_vcpu *vmx)
+/**
+ * vmx_exit_io() - IN or OUT (SDM 3C, 28.2.1)
+ * @vmx: the vCPU, locked
+ *
+ * Return: as keel_exit_io()
+ */
+int vmx_exit_io(struct vmx_vcpu *vmx)
 {
 	u64 q = vmx->exit.qualification;
 
@@ -56,7 +62,13 @@ static int exit_apic_access(struct vmx_vcpu *vmx)
 	return keel_exit_emulate(&vmx->vcpu);
 }
 
-static int exit_ept_violation(struct vmx_vcpu *vmx)
+/**
+ * vmx_exit_ept_violation() - a page that the nested tree does not map, or not so (SDM 3C, 28.2.1)
+ * @vmx: the vCPU, locked
+ *
+ * Return: as keel_exit_memory()
+ */
+int vmx_exit_ept_violation(struct vmx_vcpu *vmx)
 {
 	u64 q = vmx->exit.qualification;
 	u32 access = KEEL_ACC_USER;
@@ -174,9 +186,9 @@ int vmx_vcpu_handle_exit(struct keel_vcpu *vcpu)
 	case VMX_EXIT_HLT:
 		return keel_exit_hlt(vcpu);
 	case VMX_EXIT_IO:
-		return exit_io(vmx);
+		return vmx_exit_io(vmx);
 	case VMX_EXIT_EPT_VIOLATION:
-		return exit_ept_violation(vmx);
+		return vmx_exit_ept_violation(vmx);
 	case VMX_EXIT_VMCALL:
 		return keel_exit_hypercall(vcpu);
 	case VMX_EXIT_EXT_INTR:		/* the host's: taken when interrupts came on */

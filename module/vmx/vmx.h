@@ -196,6 +196,8 @@ void vmx_vcpu_set_nmi_masked(struct keel_vcpu *vcpu, bool masked);
 void vmx_vcpu_update(struct keel_vcpu *vcpu, u32 what);
 
 /* exit.c */
+int vmx_exit_io(struct vmx_vcpu *vmx);
+int vmx_exit_ept_violation(struct vmx_vcpu *vmx);
 u8 vmx_exit_reason(u32 reason);
 int vmx_vcpu_handle_exit(struct keel_vcpu *vcpu);
 void vmx_host_event(struct vmx_vcpu *vmx);

@@ -9,8 +9,8 @@
  * Meant for machines whose TSC counts instructions (testhost --icount, Bochs), where results repeat; elsewhere they
  * are ticks. The client is this program: nothing but KVM_RUN. The same binary runs on any device (KEEL_DEVICE).
  *
- * A guest makes BATCHES batches of LOOPS rounds. The shortest batch counts, since a tick of the host falls into
- * some, and the cost of an empty round is taken off.
+ * A guest makes BATCHES batches of LOOPS rounds (of fewer where a round is 2 MiB of memory). The shortest batch
+ * counts, since a tick of the host falls into some, and the cost of an empty round is taken off.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -18,12 +18,16 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <x86intrin.h>
 #include "evfd.h"
 #include "guest.h"
 
 #define BATCHES		16
 #define LOOPS		100
 #define VECTOR		0x40
+#define HUGE_LOOPS	2
+#define HUGE_AT		0x10000000
+#define HUGE_PAGE	0x200000UL
 #define PORT_KERNEL	0x21		/* the PIC's mask */
 #define PORT_EVENT	0x510
 
@@ -32,17 +36,18 @@
  * measured may use RAX, RCX, RDX and from R8 on. R15 counts interrupts.
  */
 #define TSC		"rdtsc\n" "shl $32, %rdx\n" "or %rdx, %rax\n"
-#define LOOP(before, op)							\
+#define LOOP_OF(rounds, before, op)						\
 	before									\
 	"mov $" STR(GUEST_DATA) ", %edi\n"					\
 	"mov $" STR(BATCHES) ", %ebp\n"						\
-	"8: mov $" STR(LOOPS) ", %esi\n"					\
+	"8: mov $" STR(rounds) ", %esi\n"					\
 	TSC "mov %rax, %r14\n"							\
 	"9:\n" op								\
 	"dec %esi\n" "jnz 9b\n"							\
 	TSC "sub %r14, %rax\n" "mov %rax, (%rdi)\n" "add $8, %rdi\n"		\
 	"dec %ebp\n" "jnz 8b\n"							\
 	G_DONE
+#define LOOP(before, op)	LOOP_OF(LOOPS, before, op)
 
 #define WRMSR(msr, high, low) \
 	"mov $" msr ", %ecx\n" "mov $" high ", %edx\n" "mov $" low ", %eax\n" "wrmsr\n"
@@ -81,11 +86,26 @@ GUEST(b_ud, 64, LOOP(OVER "addq $2, (%rsp)\n" "iretq\n" "7:\n", "ud2\n"));
 /* A page of its own each round, from GUEST_HIGH on, which the client has touched. */
 GUEST(b_fault, 64, LOOP("mov $" STR(GUEST_HIGH) ", %r8d\n", "mov (%r8), %al\n" "add $4096, %r8\n"));
 
+GUEST(b_fault_write, 64, LOOP("mov $" STR(GUEST_HIGH) ", %r8d\n", "mov %al, (%r8)\n" "add $4096, %r8\n"));
+/* 2 MiB apart. */
+GUEST(b_fault_huge, 64, LOOP_OF(HUGE_LOOPS, "mov $" STR(HUGE_AT) ", %r8d\n", "mov (%r8), %al\n" "add $0x200000, %r8\n"));
+/* All of it is written to before the client switches logging on. */
+GUEST(b_dirty, 64, LOOP("mov $" STR(GUEST_HIGH) ", %r8d\n" "mov $" STR(BATCHES) " * " STR(LOOPS) ", %ecx\n"
+	"1: movb $0, (%r8)\n" "add $4096, %r8\n" "loop 1b\n" G_SYNC "mov $" STR(GUEST_HIGH) ", %r8d\n",
+	"mov %al, (%r8)\n" "add $4096, %r8\n"));
+GUEST(b_invlpg, 64, LOOP("mov " STR(GUEST_HIGH) ", %eax\n", "invlpg " STR(GUEST_HIGH) "\n"));
+
+#define PAGES_SIZE	((size_t)BATCHES * LOOPS * PAGE_SIZE)
+
 #define VENDOR		1	/* SVM and VT-x have two instructions for it: the second blob is AMD's */
 #define IRQCHIP		2
 #define ON_UD		4	/* the handler is that of #UD, else of VECTOR */
 #define DEADLINE	8
-#define FAULTS		16	/* fewer pages than rounds: other numbers */
+#define RESIDENT	16	/* a page a round, which the client has touched */
+#define FRESH		32	/* which it has not */
+#define HUGE		64	/* 2 MiB a round, of the host's huge pages */
+#define SAVE		128	/* no guest: all of a vCPU's state is read */
+#define RESTORE		256	/* and written */
 
 static const struct figure {
 	const char *name;
@@ -112,7 +132,13 @@ static const struct figure {
 	ROW("cr4_pge", b_pge, 0),
 	ROW("pause", b_pause, 0),
 	ROW("ud", b_ud, ON_UD),
-	ROW("fault_resident", b_fault, FAULTS),
+	ROW("fault_resident", b_fault, RESIDENT),
+	ROW("fault_fresh", b_fault_write, FRESH),
+	ROW("fault_2m", b_fault_huge, HUGE),
+	ROW("dirty_write", b_dirty, RESIDENT),
+	ROW("invlpg", b_invlpg, 0),
+	ROW("state_save", b_empty, IRQCHIP | SAVE),
+	ROW("state_restore", b_empty, IRQCHIP | RESTORE),
 };
 
 /* The guest is told of the timer only if the client offers it. */
@@ -126,8 +152,71 @@ static void offer_deadline(struct guest *g)
 	free(cpuid);
 }
 
+struct state {
+	struct kvm_regs regs;
+	struct kvm_sregs sregs;
+	struct kvm_xsave xsave;
+	struct kvm_xcrs xcrs;
+	struct kvm_debugregs debugregs;
+	struct kvm_vcpu_events events;
+	struct kvm_mp_state mp_state;
+	struct kvm_lapic_state lapic;
+};
+
+static void save(int vcpu, struct state *s, struct kvm_msrs *msrs)
+{
+	MUST(vm_ioctl(vcpu, KVM_GET_REGS, &s->regs));
+	MUST(vm_ioctl(vcpu, KVM_GET_SREGS, &s->sregs));
+	MUST(vm_ioctl(vcpu, KVM_GET_XSAVE, &s->xsave));
+	MUST(vm_ioctl(vcpu, KVM_GET_XCRS, &s->xcrs));
+	MUST(vm_ioctl(vcpu, KVM_GET_DEBUGREGS, &s->debugregs));
+	MUST(vm_ioctl(vcpu, KVM_GET_MP_STATE, &s->mp_state));
+	MUST(vm_ioctl(vcpu, KVM_GET_LAPIC, &s->lapic));
+	MUST(vm_ioctl(vcpu, KVM_GET_MSRS, msrs));
+	MUST(vm_ioctl(vcpu, KVM_GET_VCPU_EVENTS, &s->events));
+}
+
+static void restore(int vcpu, struct state *s, struct kvm_msrs *msrs)
+{
+	MUST(vm_ioctl(vcpu, KVM_SET_SREGS, &s->sregs));
+	MUST(vm_ioctl(vcpu, KVM_SET_REGS, &s->regs));
+	MUST(vm_ioctl(vcpu, KVM_SET_XCRS, &s->xcrs));
+	MUST(vm_ioctl(vcpu, KVM_SET_XSAVE, &s->xsave));
+	MUST(vm_ioctl(vcpu, KVM_SET_DEBUGREGS, &s->debugregs));
+	MUST(vm_ioctl(vcpu, KVM_SET_MP_STATE, &s->mp_state));
+	MUST(vm_ioctl(vcpu, KVM_SET_LAPIC, &s->lapic));
+	MUST(vm_ioctl(vcpu, KVM_SET_MSRS, msrs));
+	MUST(vm_ioctl(vcpu, KVM_SET_VCPU_EVENTS, &s->events));
+}
+
+/* Ticks of the client's, for all of a vCPU's state; of MSRs, those of system calls, which both sides have. */
+static double state(struct guest *g, bool back)
+{
+	static const uint32_t index[] = { 0x174, 0x175, 0x176, 0x277, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084 };
+	struct kvm_msrs *msrs = calloc(1, sizeof(*msrs) + sizeof(index) / sizeof(*index) * sizeof(struct kvm_msr_entry));
+	uint64_t begin, least = ~0ULL;
+	struct state s;
+	size_t i;
+
+	for (i = 0; i < sizeof(index) / sizeof(*index); i++)
+		msrs->entries[msrs->nmsrs++].index = index[i];
+	save(g->cpu.fd, &s, msrs);
+	for (i = 0; i < BATCHES; i++) {
+		begin = __rdtsc();
+		if (back)
+			restore(g->cpu.fd, &s, msrs);
+		else
+			save(g->cpu.fd, &s, msrs);
+		begin = __rdtsc() - begin;
+		if (begin < least)
+			least = begin;
+	}
+	free(msrs);
+	return least;
+}
+
 /* Runs until the guest is done; its shortest batch, in ticks a round. */
-static double run(struct guest *g)
+static double run(struct guest *g, uint8_t *logged, int rounds)
 {
 	const uint64_t *batch = (void *)(g->mem + GUEST_DATA);
 	uint64_t least = ~0ULL;
@@ -142,16 +231,43 @@ static double run(struct guest *g)
 		}
 		if (guest_at_port(g, PORT_DONE))
 			break;
+		if (logged)
+			MUST(vm_set_slot(g->vm, 1, KVM_MEM_LOG_DIRTY_PAGES, GUEST_HIGH, PAGES_SIZE, logged));
 	}
 	for (i = 0; i < BATCHES; i++)
 		if (batch[i] < least)
 			least = batch[i];
-	return (double)least / LOOPS;
+	return (double)least / rounds;
+}
+
+/* Behind the guest's own memory, which becomes smaller. */
+static uint8_t *small_pages(struct guest *g, bool touched)
+{
+	uint8_t *more = mem_alloc(PAGES_SIZE);
+
+	madvise(more, PAGES_SIZE, MADV_NOHUGEPAGE);
+	if (touched)
+		memset(more, 1, PAGES_SIZE);
+	MUST(vm_set_slot(g->vm, 1, 0, GUEST_HIGH, 0, NULL));
+	MUST(vm_set_slot(g->vm, 1, 0, GUEST_HIGH, PAGES_SIZE, more));
+	return more;
+}
+
+static void huge_pages(struct guest *g)
+{
+	size_t size = BATCHES * HUGE_LOOPS * HUGE_PAGE;
+	uint8_t *more = mem_alloc(size + HUGE_PAGE);
+
+	more = (void *)(((uintptr_t)more + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
+	MUST(madvise(more, size, MADV_HUGEPAGE));
+	memset(more, 1, size);
+	MUST(vm_set_slot(g->vm, 2, 0, HUGE_AT, size, more));
 }
 
 static double measure(struct guest_blob blob, unsigned int flags)
 {
 	struct guest g;
+	uint8_t *pages = NULL;
 	double ticks;
 	int event = -1;
 
@@ -162,18 +278,16 @@ static double measure(struct guest_blob blob, unsigned int flags)
 		event = MUST(eventfd(0, EFD_NONBLOCK));
 		MUST(vm_ioeventfd(g.vm, event, PORT_EVENT, 1, KVM_IOEVENTFD_FLAG_PIO, 0));
 	}
-	if (flags & FAULTS) {
-		size_t size = (size_t)BATCHES * LOOPS * PAGE_SIZE;
-		uint8_t *more = mem_alloc(size);
-
-		madvise(more, size, MADV_NOHUGEPAGE);
-		memset(more, 1, size);
-		MUST(vm_set_slot(g.vm, 1, 0, GUEST_HIGH, 0, NULL));
-		MUST(vm_set_slot(g.vm, 1, 0, GUEST_HIGH, size, more));
-	}
+	if (flags & (RESIDENT | FRESH))
+		pages = small_pages(&g, flags & RESIDENT);
+	if (flags & HUGE)
+		huge_pages(&g);
 	guest_start(&g, MODE_LONG, blob);
 	guest_set_gate(&g, flags & ON_UD ? UD_VECTOR : VECTOR, HANDLER_AT);
-	ticks = run(&g);
+	if (flags & (SAVE | RESTORE))
+		ticks = state(&g, flags & RESTORE);
+	else
+		ticks = run(&g, blob.start == b_dirty_start ? pages : NULL, flags & HUGE ? HUGE_LOOPS : LOOPS);
 	if (event >= 0)
 		close(event);
 	guest_destroy(&g);
@@ -209,7 +323,7 @@ static bool wanted(const char *name, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	double empty;
+	double empty, less;
 	bool stepped;
 	size_t i;
 	int dev;
@@ -238,8 +352,9 @@ int main(int argc, char **argv)
 			steps(f, blob);
 			continue;
 		}
-		printf("%s %.2f", f->name, measure(blob, f->flags) - empty);
-		printf(" %.2f\n", measure(blob, f->flags) - empty);
+		less = f->flags & (SAVE | RESTORE) ? 0 : empty;
+		printf("%s %.2f", f->name, measure(blob, f->flags) - less);
+		printf(" %.2f\n", measure(blob, f->flags) - less);
 	}
 	return 0;
 }
