@@ -7,6 +7,7 @@
  * Here are the roots and the faults. Shadow tables have the format of long mode or, for guests not in long mode, of PAE
  * (SDM 3A, 4.4 and 4.5; APM 2, 5.2 and 5.3), whatever the guest's own is. The vCPU is locked; mmu.lock guards the tables.
  */
+#include <linux/mm.h>
 #include <asm/cpufeature.h>
 #include <asm/msr-index.h>
 #include <asm/processor-flags.h>
@@ -298,6 +299,39 @@ static void leaf_install(struct shadow_fault *f, struct keel_shadow_page *page, 
 	keel_shadow_set_leaf(m->vcpu, page, index, m->gfn, new);
 }
 
+/*
+ * Behind a page that was read, others of the same large page of the guest's (or of a guest without paging) are mapped as
+ * well, if the host has them at hand: one exit for all. The guest's rights to them are the same. They are neither accessed
+ * nor writable: none counts as used, or dirty, that the guest does not touch.
+ */
+static void map_ahead(const struct shadow_fault *f, struct keel_shadow_page *page, unsigned int index)
+{
+	const unsigned int end = (index | (KEEL_SHADOW_AHEAD - 1)) + 1;
+	const struct keel_map *m = &f->map;
+	unsigned long hva = m->host.hva + PAGE_SIZE;
+	struct page *pages[KEEL_SHADOW_AHEAD];
+	gfn_t left = m->slot->base_gfn + m->slot->npages - m->gfn;
+	unsigned int most, i;
+	u64 rights;
+	int n;
+
+	if (!page->role.direct || m->host.write || !m->host.page)
+		return;
+	most = min_t(gfn_t, end - index, left) - 1;
+	for (i = 0; i < most && !page->table[index + 1 + i]; i++)
+		;
+	most = min_t(unsigned int, i, m->vcpu->mmu.shadow->nr_links);
+	if (!most || keel_range_invalidating(&m->vcpu->vm->mmu, hva, most * PAGE_SIZE))
+		return;
+	rights = page->table[index] & ~(KEEL_PTE_PA_MASK | KEEL_SHADOW_W | KEEL_SHADOW_D | KEEL_SHADOW_A);
+	n = get_user_pages_fast_only(hva, most, 0, pages);
+	for (i = 0; (int)i < n; i++) {
+		keel_shadow_set_leaf(m->vcpu, page, index + 1 + i, m->gfn + 1 + i,
+				     (u64)page_to_pfn(pages[i]) << PAGE_SHIFT | rights);
+		put_page(pages[i]);
+	}
+}
+
 /**
  * keel_shadow_install() - map a page of the guest's
  * @m: embedded in the fault; the host's side is known to be true
@@ -344,6 +378,8 @@ void keel_shadow_install(struct keel_map *m, struct keel_zap *z)
 		page = child;
 	}
 	leaf_install(f, page, index);
+	if (!f->emulate)
+		map_ahead(f, page, index);
 }
 
 /* The guest's own #PF. What was being delivered when it was raised is lost, or makes a double fault of it. */

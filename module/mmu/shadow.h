@@ -77,6 +77,7 @@ struct keel_shadow_link {
 #define KEEL_SHADOW_PERMILLE	20		/* of its memory, in pages of tables */
 #define KEEL_SHADOW_DEAD_MAX	64
 #define KEEL_SHADOW_PATH	4		/* shadow pages that one fault or root may need */
+#define KEEL_SHADOW_AHEAD	16		/* pages that one fault may map: a power of two */
 
 struct keel_shadow {
 	struct hlist_head pages[1 << KEEL_SHADOW_PAGE_BITS];	/* by guest page */
@@ -107,7 +108,7 @@ struct keel_shadow_vcpu {
 	u64 zaps;				/* keel_shadow.zaps at the last flush of this vCPU's own */
 	gfn_t write_gfn;			/* table that the instruction at hand writes, KEEL_NO_GFN: none */
 	struct keel_shadow_page *pages[KEEL_SHADOW_PATH];	/* topped up outside the lock */
-	struct keel_shadow_link *links[KEEL_SHADOW_PATH + 1];
+	struct keel_shadow_link *links[KEEL_SHADOW_PATH + KEEL_SHADOW_AHEAD];
 	int nr_pages, nr_links;
 };
 

@@ -212,8 +212,10 @@ int vmx_vcpu_handle_exit(struct keel_vcpu *vcpu)
 		return exit_apic_access(vmx);
 	case VMX_EXIT_CR:
 	case VMX_EXIT_DR:
-	case VMX_EXIT_INVLPG:
 		return keel_exit_emulate(vcpu);
+	case VMX_EXIT_INVLPG:		/* with shadow paging alone; its faults come before the exit (26.1.1) */
+		keel_shadow_invlpg(vcpu, vmx->exit.qualification);
+		return keel_exit_skip(vcpu);
 	case VMX_EXIT_XSETBV:
 		return keel_exit_xsetbv(vcpu);
 	case VMX_EXIT_RDPMC:

@@ -4,6 +4,7 @@
  * instruction or to find the device, must see what the CPU sees; and what shadow paging makes of the dirty bit, CR0.WP and
  * EFER.NX.
  */
+#include <sys/mman.h>
 #include "kselftest_harness.h"
 #include "guest.h"
 
@@ -42,6 +43,8 @@ GUEST(twice, 64, "movl 0x200000(%rbx), %eax\n" "movl %eax, (%rbx)\n" G_SYNC "mov
 /* A read with EFER.NX, and one without it. */
 GUEST(reserve, 64, "movl (%rbx), %eax\n" G_SYNC "movl $0xc0000080, %ecx\n" "rdmsr\n" "andl $~0x800, %eax\n" "wrmsr\n"
       "movq %cr3, %rax\n" "movq %rax, %cr3\n" "movl (%rbx), %eax\n" G_DONE);
+/* The first words of RDI pages from RBX on, summed up. */
+GUEST(sum, 64, "xorl %eax, %eax\n" "1: addl (%rbx), %eax\n" "addq $4096, %rbx\n" "decl %edi\n" "jnz 1b\n" G_DONE);
 
 FIXTURE(remap) {
 	struct guest g;
@@ -254,6 +257,37 @@ TEST_F(remap, no_execute_off)
 	*(uint64_t *)(g->mem + leaf_at()) |= NO_EXECUTE;
 	/* QEMU's TCG leaves the present bit out. */
 	EXPECT_EQ(9, fault_error(_metadata, g, LINEAR) | 1);
+}
+
+/*
+ * With shadow paging a fault maps pages beside its own, of one large page of the guest's: an exit serves many. Each is the
+ * right one, and goes when the host takes it.
+ */
+TEST_F(remap, ahead)
+{
+	enum { PAGES = 64, GIVEN_BACK = 21 };
+	struct guest *g = &self->g;
+	int fd = vm_ioctl(g->cpu.fd, KVM_GET_STATS_FD, 0), i;
+	long long faults;
+	struct kvm_regs r;
+
+	guest_load_bytes(g, sum_start, sum_end - sum_start);
+	*guest_pte(g, BASE) = BASE | FLAGS | 0x80;
+	for (i = 0; i < PAGES; i++)
+		*(uint32_t *)(g->mem + BASE + i * PAGE_SIZE) = 1 << (i % 16);
+	faults = stat_value(fd, "pf_exclusive");
+	for (i = 0; i < 2; i++) {
+		begin(g, 0, PAGES);
+		r = vcpu_regs(&g->cpu);
+		r.rbx = BASE;
+		vcpu_set_regs(&g->cpu, &r);
+		ASSERT_DONE(g);
+		EXPECT_EQ(PAGES / 16 * 0xffff - i * (1 << GIVEN_BACK % 16), vcpu_regs(&g->cpu).rax);
+		if (!i && faults >= 0 && !nested_paging(g->dev))
+			EXPECT_GE(PAGES / 16 + 4, stat_value(fd, "pf_exclusive") - faults);
+		ASSERT_EQ(0, madvise(g->mem + BASE + GIVEN_BACK * PAGE_SIZE, PAGE_SIZE, MADV_DONTNEED));
+	}
+	close(fd);
 }
 
 TEST_HARNESS_MAIN
