@@ -53,6 +53,13 @@ int vmx_exit_io(struct vmx_vcpu *vmx)
 	return keel_exit_io(&vmx->vcpu, VMX_IO_PORT(q), VMX_IO_SIZE(q), q & VMX_IO_IN, q & VMX_IO_STRING);
 }
 
+/* With shadow paging alone; its faults come before the exit (SDM 3C, 26.1.1). */
+static int exit_invlpg(struct vmx_vcpu *vmx)
+{
+	keel_shadow_invlpg(&vmx->vcpu, vmx->exit.qualification);
+	return keel_exit_skip(&vmx->vcpu);
+}
+
 /* An EOI's value means nothing: it needs no decoding (qualification: 11:0 offset, 15:12 kind of access). */
 static int exit_apic_access(struct vmx_vcpu *vmx)
 {
@@ -213,9 +220,8 @@ int vmx_vcpu_handle_exit(struct keel_vcpu *vcpu)
 	case VMX_EXIT_CR:
 	case VMX_EXIT_DR:
 		return keel_exit_emulate(vcpu);
-	case VMX_EXIT_INVLPG:		/* with shadow paging alone; its faults come before the exit (26.1.1) */
-		keel_shadow_invlpg(vcpu, vmx->exit.qualification);
-		return keel_exit_skip(vcpu);
+	case VMX_EXIT_INVLPG:
+		return exit_invlpg(vmx);
 	case VMX_EXIT_XSETBV:
 		return keel_exit_xsetbv(vcpu);
 	case VMX_EXIT_RDPMC:
