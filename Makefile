@@ -20,7 +20,7 @@ export KEEL_LINE := $(value LINE)
 export KEEL_COVER := $(value COVER)
 export KEEL_HV := $(value HV)
 export KEEL_HOST := $(value HOST)
-export KEEL_KREL := $(if $(DEBUG),debug,$(value KREL))
+export KEEL_KREL := $(if $(DEBUG),$(if $(filter kcsan,$(value DEBUG)),kcsan,debug),$(value KREL))
 unexport CMD RUN_ARGS MODARGS TEST LINE COVER HV HOST KREL
 export DEPS
 handed_on := $(strip $(foreach name,V W C CC LD LLVM CFLAGS LDFLAGS, \
@@ -270,6 +270,7 @@ help:
 #:   make run HOST=vmx       VT-x in Bochs instead of AMD-V in QEMU; svm-nrip is AMD-V in Bochs
 #:   make check KREL=6.12    the smoke tests on another kernel series (6.12, 7.2); all: everything on all
 #:   make check DEBUG=1      the tests of AMD-V on a kernel with sanitizers and lock checks, built for it
+#:   make check DEBUG=kcsan  those with several vCPUs or threads on a kernel that sees data races in the module
 #:   make check COVER=1      which lines of the module the tests reach: build/cover/report
 #:   make check HOST=svm     the tests on one of the three only: svm, vmx or svm-nrip
 #:   make run HV=kvm, make check HV=kvm     the same on the kernel's own KVM

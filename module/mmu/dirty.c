@@ -46,8 +46,9 @@ static void ring_push(struct keel_vcpu *vcpu, u32 slot, u64 offset)
 		entry = &ring->gfns[ring->pushed & (ring->size - 1)];
 		WRITE_ONCE(entry->slot, slot);
 		WRITE_ONCE(entry->offset, offset);
-		smp_store_release(&entry->flags, KVM_DIRTY_GFN_F_DIRTY);
+		/* First: who sees the entry and gives it back must not find the ring empty, and the page left writable. */
 		WRITE_ONCE(ring->pushed, ring->pushed + 1);
+		smp_store_release(&entry->flags, KVM_DIRTY_GFN_F_DIRTY);
 	} else {
 		ring->overflow = true;
 	}
