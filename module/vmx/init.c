@@ -3,7 +3,8 @@
  * VMX on each CPU: what it needs there, what stays the same there, and the table that the core calls.
  *
  * VMX operation itself begins and ends with each window (window.c), so nothing has to be switched on or
- * off for CPU hotplug, suspend, reboot or a crash. hw_* run on the CPU in question with interrupts off.
+ * off for CPU hotplug, suspend or reboot; a fault inside a window is what hw_emergency is for
+ * (crash.c). hw_* run on the CPU in question with interrupts off.
  * SDM 3C, 24.7 and 24.8 (enabling), 25.2 (VMXON region).
  */
 #include <linux/gfp.h>

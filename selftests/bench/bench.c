@@ -152,6 +152,10 @@ static void offer_deadline(struct guest *g)
 	free(cpuid);
 }
 
+/* Of MSRs, those of system calls and paging, which both sides have. */
+static const uint32_t msr_index[] = { 0x174, 0x175, 0x176, 0x277, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084 };
+#define NR_MSRS		(sizeof(msr_index) / sizeof(*msr_index))
+
 struct state {
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
@@ -161,57 +165,47 @@ struct state {
 	struct kvm_vcpu_events events;
 	struct kvm_mp_state mp_state;
 	struct kvm_lapic_state lapic;
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry[NR_MSRS];
+	} msrs;
 };
 
-static void save(int vcpu, struct state *s, struct kvm_msrs *msrs)
-{
-	MUST(vm_ioctl(vcpu, KVM_GET_REGS, &s->regs));
-	MUST(vm_ioctl(vcpu, KVM_GET_SREGS, &s->sregs));
-	MUST(vm_ioctl(vcpu, KVM_GET_XSAVE, &s->xsave));
-	MUST(vm_ioctl(vcpu, KVM_GET_XCRS, &s->xcrs));
-	MUST(vm_ioctl(vcpu, KVM_GET_DEBUGREGS, &s->debugregs));
-	MUST(vm_ioctl(vcpu, KVM_GET_MP_STATE, &s->mp_state));
-	MUST(vm_ioctl(vcpu, KVM_GET_LAPIC, &s->lapic));
-	MUST(vm_ioctl(vcpu, KVM_GET_MSRS, msrs));
-	MUST(vm_ioctl(vcpu, KVM_GET_VCPU_EVENTS, &s->events));
-}
+/* In the order in which it may be restored. */
+static const struct {
+	unsigned long get, set;
+	size_t offset;
+} parts[] = {
+#define PART(name, member)	{ KVM_GET_##name, KVM_SET_##name, offsetof(struct state, member) }
+	PART(SREGS, sregs), PART(REGS, regs), PART(XCRS, xcrs), PART(XSAVE, xsave), PART(DEBUGREGS, debugregs),
+	PART(MP_STATE, mp_state), PART(LAPIC, lapic), PART(MSRS, msrs), PART(VCPU_EVENTS, events),
+};
 
-static void restore(int vcpu, struct state *s, struct kvm_msrs *msrs)
+static void transfer(int vcpu, struct state *s, bool back)
 {
-	MUST(vm_ioctl(vcpu, KVM_SET_SREGS, &s->sregs));
-	MUST(vm_ioctl(vcpu, KVM_SET_REGS, &s->regs));
-	MUST(vm_ioctl(vcpu, KVM_SET_XCRS, &s->xcrs));
-	MUST(vm_ioctl(vcpu, KVM_SET_XSAVE, &s->xsave));
-	MUST(vm_ioctl(vcpu, KVM_SET_DEBUGREGS, &s->debugregs));
-	MUST(vm_ioctl(vcpu, KVM_SET_MP_STATE, &s->mp_state));
-	MUST(vm_ioctl(vcpu, KVM_SET_LAPIC, &s->lapic));
-	MUST(vm_ioctl(vcpu, KVM_SET_MSRS, msrs));
-	MUST(vm_ioctl(vcpu, KVM_SET_VCPU_EVENTS, &s->events));
-}
-
-/* Ticks of the client's, for all of a vCPU's state; of MSRs, those of system calls, which both sides have. */
-static double state(struct guest *g, bool back)
-{
-	static const uint32_t index[] = { 0x174, 0x175, 0x176, 0x277, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084 };
-	struct kvm_msrs *msrs = calloc(1, sizeof(*msrs) + sizeof(index) / sizeof(*index) * sizeof(struct kvm_msr_entry));
-	uint64_t begin, least = ~0ULL;
-	struct state s;
 	size_t i;
 
-	for (i = 0; i < sizeof(index) / sizeof(*index); i++)
-		msrs->entries[msrs->nmsrs++].index = index[i];
-	save(g->cpu.fd, &s, msrs);
+	for (i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+		MUST(vm_ioctl(vcpu, back ? parts[i].set : parts[i].get, (char *)s + parts[i].offset));
+}
+
+/* Ticks of the client's, for all of a vCPU's state. */
+static double state(struct guest *g, bool back)
+{
+	struct state s = { .msrs.head.nmsrs = NR_MSRS };
+	uint64_t begin, least = ~0ULL;
+	size_t i;
+
+	for (i = 0; i < NR_MSRS; i++)
+		s.msrs.entry[i].index = msr_index[i];
+	transfer(g->cpu.fd, &s, false);
 	for (i = 0; i < BATCHES; i++) {
 		begin = __rdtsc();
-		if (back)
-			restore(g->cpu.fd, &s, msrs);
-		else
-			save(g->cpu.fd, &s, msrs);
+		transfer(g->cpu.fd, &s, back);
 		begin = __rdtsc() - begin;
 		if (begin < least)
 			least = begin;
 	}
-	free(msrs);
 	return least;
 }
 
