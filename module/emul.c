@@ -117,15 +117,6 @@ static struct record *find_record(struct keel_emul *e, unsigned int offset)
 	return NULL;
 }
 
-/* In-kernel devices: the local APIC, then the ranges of the bus. */
-static int kernel_mmio(struct keel_vcpu *vcpu, gpa_t gpa, unsigned int len, void *data, bool write)
-{
-	if (vcpu->apic && !keel_lapic_mmio(vcpu, gpa, len, data, write))
-		return 0;
-	return write ? keel_io_write(vcpu, KEEL_MMIO_BUS, gpa, len, data) :
-		       keel_io_read(vcpu, KEEL_MMIO_BUS, gpa, len, data);
-}
-
 /* The client has completed the newest record. */
 static int complete_mmio(struct keel_vcpu *vcpu)
 {
@@ -143,7 +134,6 @@ static int device_access(struct keel_emu *emu, gpa_t own_gpa, void *buf, unsigne
 	gpa_t gpa = own_gpa & ~KEEL_SMM_GPA;
 	struct keel_vcpu *vcpu = to_vcpu(emu);
 	struct keel_emul *e = to_emul(emu);
-	struct kvm_run *run = vcpu->run;
 	unsigned int offset, n;
 	struct record *rec;
 
@@ -159,14 +149,8 @@ static int device_access(struct keel_emu *emu, gpa_t own_gpa, void *buf, unsigne
 			rec->len = n;
 			if (write)
 				memcpy(rec->data, buf + offset, n);
-			if (kernel_mmio(vcpu, gpa + offset, n, rec->data, write)) {
-				run->exit_reason = KVM_EXIT_MMIO;
-				run->mmio.phys_addr = gpa + offset;
-				run->mmio.len = n;
-				run->mmio.is_write = write;
-				memset(run->mmio.data, 0, sizeof(run->mmio.data));
-				if (write)
-					memcpy(run->mmio.data, rec->data, n);
+			if (keel_mmio_device(vcpu, gpa + offset, n, rec->data, write)) {
+				keel_mmio_to_client(vcpu, gpa + offset, n, write ? rec->data : NULL);
 				vcpu->complete = complete_mmio;
 				return KEEL_EMU_IO;
 			}

@@ -527,8 +527,13 @@ static int memory_fault(struct keel_vcpu *vcpu, u64 gpa)
 	return -EFAULT;
 }
 
+static bool delivering(const struct keel_vcpu *vcpu)
+{
+	return vcpu->ev.exc.injected || vcpu->ev.intr.injected || vcpu->ev.nmi.injected;
+}
+
 /* What is to be done about an access that met no mapping; @r is what the MMU says. */
-static int memory_result(struct keel_vcpu *vcpu, u64 gpa, int r)
+static int memory_result(struct keel_vcpu *vcpu, u64 gpa, u32 access, int r)
 {
 	if (r == KEEL_MMU_RETRY)
 		return KEEL_RESUME;
@@ -540,14 +545,41 @@ static int memory_result(struct keel_vcpu *vcpu, u64 gpa, int r)
 	if (!keel_shadowing || !keel_slot_find(vcpu->vm, gpa >> PAGE_SHIFT))
 		vcpu->exit.reason = KEEL_REASON_MMIO;
 	/* An event whose delivery touches a device cannot be emulated: KVM gives it to the client. */
-	if (vcpu->ev.exc.injected || vcpu->ev.intr.injected || vcpu->ev.nmi.injected) {
+	if (delivering(vcpu)) {
 		const u64 data[] = { 0, 0, gpa };
 
 		if (keel_shadowing && keel_shadow_unprotect(vcpu))
 			return KEEL_RESUME;
 		return keel_internal_error(vcpu, KVM_INTERNAL_ERROR_DELIVERY_EV, data, ARRAY_SIZE(data));
 	}
+	if (!keel_shadowing) {
+		r = keel_mmio_move(vcpu, gpa, access);
+		if (r != -ENOENT)
+			return r;
+	}
 	return keel_emulate(vcpu);
+}
+
+/* Pages and devices that are at hand: nothing sleeps. */
+static int memory_in_window(struct keel_vcpu *vcpu, u64 gpa, u32 access)
+{
+	int r;
+
+	if (unlikely(vcpu->vm->execution == KEEL_EXECUTION_TRAPPED))
+		return -EAGAIN;
+	r = keel_mmu_fault_resident(vcpu, gpa, access);
+	if (r == -EAGAIN)
+		return r;
+	if (r == KEEL_MMU_EMULATE) {
+		r = delivering(vcpu) ? -ENOENT : keel_mmio_move(vcpu, gpa, access);
+		if (r == -ENOENT)
+			return -EAGAIN;
+		vcpu->exit.reason = KEEL_REASON_MMIO;
+		trace_keel_fault(vcpu->id, gpa, access, KEEL_MMU_EMULATE);
+		return r;
+	}
+	trace_keel_fault(vcpu->id, gpa, access, r);
+	return KEEL_RESUME;
 }
 
 /**
@@ -556,23 +588,19 @@ static int memory_result(struct keel_vcpu *vcpu, u64 gpa, int r)
  * @gpa: guest physical address
  * @access: KEEL_ACC_*
  *
- * Return: KEEL_RESUME, KEEL_TO_USER or -errno; -EAGAIN inside the window when it takes more than a page that is at hand
+ * Return: KEEL_RESUME, KEEL_TO_USER or -errno; -EAGAIN inside the window when it takes more than a page or a device that is at hand
  */
 int keel_exit_memory(struct keel_vcpu *vcpu, u64 gpa, u32 access)
 {
 	int r;
 
-	if (vcpu->in_window) {
-		if (vcpu->vm->execution == KEEL_EXECUTION_TRAPPED || !keel_mmu_fault_resident(vcpu, gpa, access))
-			return -EAGAIN;
-		trace_keel_fault(vcpu->id, gpa, access, KEEL_MMU_RETRY);
-		return KEEL_RESUME;
-	}
+	if (vcpu->in_window)
+		return memory_in_window(vcpu, gpa, access);
 	if (unlikely(vcpu->vm->execution == KEEL_EXECUTION_TRAPPED))
 		return keel_interpret_trapped(vcpu);
 	r = keel_mmu_fault(vcpu, gpa, access);
 	trace_keel_fault(vcpu->id, gpa, access, r);
-	return memory_result(vcpu, gpa, r);
+	return memory_result(vcpu, gpa, access, r);
 }
 
 /**
@@ -592,7 +620,7 @@ int keel_exit_page_fault(struct keel_vcpu *vcpu, u64 gva, u32 error)
 		return keel_interpret_trapped(vcpu);
 	r = keel_shadow_fault(vcpu, gva, error & (KEEL_ACC_WRITE | KEEL_ACC_USER | KEEL_ACC_EXEC), &gpa);
 	trace_keel_fault(vcpu->id, gpa, error, r);
-	return memory_result(vcpu, gpa, r);
+	return memory_result(vcpu, gpa, error, r);
 }
 
 /**

@@ -241,6 +241,18 @@ struct keel_pio {
 	u64 rip;		/* of the instruction, which the client may change, too */
 };
 
+/* A MOV between a register and memory that mmio.c has met; @len 0: none. */
+struct keel_move {
+	u64 code[2], mask[2];	/* its bytes */
+	u64 disp, imm;
+	s8 base, index;		/* registers, -1: none */
+	u8 scale, reg;
+	u8 width;		/* bytes of the register */
+	u8 size;		/* bytes in memory */
+	u8 len;
+	bool write, immediate, sign, high, rip_relative;
+};
+
 /* The decoded reason of the last exit, filled by the vendor; see run.c. */
 struct keel_exit {
 	u8 reason;		/* KEEL_REASON_* */
@@ -361,6 +373,8 @@ struct keel_vcpu {
 	/* exits */
 	struct keel_exit exit;
 	struct keel_pio pio;
+	struct keel_move move[8];	/* by where they are */
+	const struct keel_move *moving;	/* ... which the client's read completes */
 	struct keel_emul *emul;
 	u64 nr_emulated;		/* instructions that the emulator completed */
 	struct keel_event soft_event;	/* interpret.c: the emulator is to deliver it; not in a VM that runs directly */
@@ -604,6 +618,11 @@ enum keel_emu_mode keel_emul_mode(struct keel_vcpu *vcpu);
 int keel_emulate_rsm(struct keel_vcpu *vcpu);
 int keel_emul_deliver(struct keel_vcpu *vcpu, u8 type, u8 vector, bool has_error, u32 error);
 int keel_emul_task_switch(struct keel_vcpu *vcpu, const struct keel_task_switch *ts, u8 insn_len);
+
+/* mmio.c */
+int keel_mmio_device(struct keel_vcpu *vcpu, gpa_t gpa, unsigned int len, void *data, bool write);
+int keel_mmio_to_client(struct keel_vcpu *vcpu, gpa_t gpa, unsigned int len, const void *data);
+int keel_mmio_move(struct keel_vcpu *vcpu, gpa_t gpa, u32 access);
 
 /* insnlen.c */
 int keel_insn_length(struct keel_vcpu *vcpu);

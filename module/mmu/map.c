@@ -581,9 +581,9 @@ int keel_mmu_fault(struct keel_vcpu *vcpu, gpa_t gpa, u32 access)
  * @gpa: guest physical address
  * @access: KEEL_ACC_*
  *
- * Return: true when the access may be tried again; false: it is for keel_mmu_fault()
+ * Return: KEEL_MMU_RETRY; KEEL_MMU_EMULATE; -EAGAIN: it is for keel_mmu_fault()
  */
-bool keel_mmu_fault_resident(struct keel_vcpu *vcpu, gpa_t gpa, u32 access)
+int keel_mmu_fault_resident(struct keel_vcpu *vcpu, gpa_t gpa, u32 access)
 {
 	struct keel_vm *vm = vcpu->vm;
 	struct keel_map m = {
@@ -592,25 +592,28 @@ bool keel_mmu_fault_resident(struct keel_vcpu *vcpu, gpa_t gpa, u32 access)
 		.access = access,
 		.host.write = access & KEEL_ACC_WRITE,
 	};
-	bool done = false;
-	int idx;
+	int idx, r = -EAGAIN;
 
 	/* Tables for all of the way, but for the top; a fault outside the window allocates them. */
 	if (m.gfn >= keel_tdp_end(m.gfn) || vcpu->mmu.nr_cached < keel_pte_format()->levels - 1)
-		return false;
+		return -EAGAIN;
 	idx = srcu_read_lock(&vm->srcu);
 	m.slot = keel_slot_find(vm, m.gfn);
-	if (m.slot && !(m.host.write && (m.slot->flags & KVM_MEM_READONLY)) && !READ_ONCE(m.slot->invalid)) {
-		done = keel_tdp_fix(&m, access);
-		if (done) {
+	if (!m.slot || (m.host.write && (m.slot->flags & KVM_MEM_READONLY))) {
+		if (!is_apic_page(&m))
+			r = KEEL_MMU_EMULATE;
+	} else if (!READ_ONCE(m.slot->invalid)) {
+		if (keel_tdp_fix(&m, access)) {
 			vcpu->stats.fast_faults++;
+			r = KEEL_MMU_RETRY;
 		} else {
 			want_host_page(&m);
-			done = map_resident(&m);
+			if (map_resident(&m))
+				r = KEEL_MMU_RETRY;
 		}
 	}
 	srcu_read_unlock(&vm->srcu, idx);
-	return done;
+	return r;
 }
 
 /**

@@ -233,7 +233,7 @@ int keel_mmu_vcpu_init(struct keel_vcpu *vcpu);
 void keel_mmu_vcpu_destroy(struct keel_vcpu *vcpu);
 void keel_mmu_use(struct keel_vcpu *vcpu, bool smm);
 int keel_mmu_fault(struct keel_vcpu *vcpu, gpa_t gpa, u32 access);
-bool keel_mmu_fault_resident(struct keel_vcpu *vcpu, gpa_t gpa, u32 access);
+int keel_mmu_fault_resident(struct keel_vcpu *vcpu, gpa_t gpa, u32 access);
 void keel_mmu_zap_gfns(struct keel_vm *vm, gfn_t start, gfn_t end);
 void keel_mmu_write_protect_slot(struct keel_vm *vm, const struct keel_memslot *slot);
 void keel_mmu_recover_slot(struct keel_vm *vm, const struct keel_memslot *slot);

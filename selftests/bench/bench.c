@@ -68,6 +68,7 @@ GUEST(b_vmmcall, 64, LOOP("", "mov $999, %eax\n" "vmmcall\n"));
 GUEST(b_rdmsr, 64, LOOP("", "mov $0x3b, %ecx\n" "rdmsr\n"));
 GUEST(b_wrmsr, 64, LOOP("", WRMSR("0x3b", "0", "0")));
 GUEST(b_eoi, 64, LOOP(X2APIC, WRMSR("0x80b", "0", "0")));
+GUEST(b_xeoi, 64, LOOP("mov $0xfee000b0, %r8d\n", "movl $0, (%r8)\n"));
 GUEST(b_tpr, 64, LOOP(X2APIC, WRMSR("0x808", "0", "0")));
 GUEST(b_cr8, 64, LOOP(X2APIC, "xor %eax, %eax\n" "mov %rax, %cr8\n"));
 GUEST(b_deadline, 64, LOOP(X2APIC WRMSR("0x832", "0", "0x40040"), WRMSR("0x6e0", "0x7fffffff", "0")));
@@ -118,6 +119,7 @@ static const struct figure {
 	ROW("rdmsr", b_rdmsr, 0),
 	ROW("wrmsr", b_wrmsr, 0),
 	ROW("x2apic_eoi", b_eoi, IRQCHIP),
+	ROW("xapic_eoi", b_xeoi, IRQCHIP),
 	ROW("x2apic_tpr", b_tpr, IRQCHIP),
 	ROW("cr8_write", b_cr8, IRQCHIP),
 	ROW("tsc_deadline", b_deadline, IRQCHIP | DEADLINE),
