@@ -33,7 +33,9 @@ void keel_io_unregister(struct keel_vm *vm, struct keel_io_range *range)
 	mutex_lock(&vm->slots_lock);
 	list_del_rcu(&range->link);
 	mutex_unlock(&vm->slots_lock);
-	synchronize_srcu(&vm->srcu);
+	/* Of a VM that is being destroyed there are no readers left. */
+	if (refcount_read(&vm->refs))
+		synchronize_srcu_expedited(&vm->srcu);
 }
 
 #define for_each_hit(range, vm, bus, addr, len) \

@@ -104,7 +104,7 @@ long keel_msr_filter_ioctl(struct keel_vm *vm, const void __user *ufilter)
 	}
 	mutex_lock(&vm->lock);
 	filter = rcu_replace_pointer(vm->msr_filter, filter, lockdep_is_held(&vm->lock));
-	synchronize_srcu(&vm->srcu);
+	synchronize_srcu_expedited(&vm->srcu);
 	keel_vm_request_all(vm, KEEL_REQ_INTERCEPTS, wait);
 	mutex_unlock(&vm->lock);
 	free_cpumask_var(wait);
