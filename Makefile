@@ -174,7 +174,10 @@ bench: deps-check
 	@scripts/get-kernel
 	@scripts/get-kselftest
 	@{ $(call build_module,$(host_kdir)); } >&2
-	@$(MAKE) -s -C selftests/bench KSFT_DIR=$(BUILD)/kselftest OUTPUT=$(BUILD)/selftests/bench >&2
+	@{ $(build_userspace); } >&2
+	@for part in bench linux; do \
+		$(MAKE) -s -C selftests/$$part KSFT_DIR=$(BUILD)/kselftest OUTPUT=$(BUILD)/selftests/$$part >&2 || exit; \
+	done
 	@selftests/bench/run
 
 # Worse than selftests/bench/baseline.json?

@@ -22,6 +22,7 @@
 #include "evfd.h"
 #include "footprint.h"
 #include "guest.h"
+#include "loads.h"
 
 #define BATCHES		16
 #define LOOPS		100
@@ -143,6 +144,9 @@ static const struct figure {
 	ROW("invlpg", b_invlpg, 0),
 	ROW("state_save", b_empty, IRQCHIP | SAVE),
 	ROW("state_restore", b_empty, IRQCHIP | RESTORE),
+	{ .name = "load_compute", .other = load_compute },
+	{ .name = "load_syscall", .other = load_syscall },
+	{ .name = "load_io", .other = load_io },
 	{ .name = "vm_lifetime", .other = vm_lifetime },
 	{ .name = "vm_memory", .other = vm_memory },
 	{ .name = "vcpu_memory", .other = vcpu_memory },

@@ -246,6 +246,8 @@ int machine_create(struct machine *m, const struct options *o)
 {
 	int ret = keel_vm_create(&o->vm, &m->vm);
 
+	if (!ret && o->prealloc)
+		ret = keel_memory_populate(keel_vm_memory(m->vm));
 	if (!ret)
 		ret = board_create(m);
 	if (!ret)

@@ -22,6 +22,7 @@ static const char help[] =
 	"      --name NAME      a control socket: see keel ctl --help\n"
 	"      --cgroup PATH    run in this control group (v2)\n"
 	"      --pool NAME      run in this pool: see keel pool --help\n"
+	"      --prealloc       have all of the memory now, not when the guest touches it\n"
 	"      --no-confine     keep the process's rights: no seccomp filter, no root of its own\n"
 	"      --no-acpi        only an MP table tells the guest of its CPUs and interrupts\n"
 	"      --stats          at the end, say on stderr what left the kernel how often\n"
@@ -56,7 +57,7 @@ static const char help[] =
 	"  128+N   signal N (SIGINT, SIGTERM, SIGHUP) ended the guest\n";
 
 enum {
-	OPT_NO_ACPI = 256, OPT_STATS, OPT_DISK, OPT_NET, OPT_SHARE, OPT_CONSOLE, OPT_RNG,
+	OPT_NO_ACPI = 256, OPT_STATS, OPT_PREALLOC, OPT_DISK, OPT_NET, OPT_SHARE, OPT_CONSOLE, OPT_RNG,
 	OPT_BALLOON, OPT_VSOCK, OPT_NAME, OPT_NO_CONFINE, OPT_CGROUP, OPT_POOL, OPT_FIRMWARE,
 };
 
@@ -68,6 +69,7 @@ static const struct option longs[] = {
 	{ "cpus", required_argument, NULL, 'c' },
 	{ "device", required_argument, NULL, 'd' },
 	{ "no-acpi", no_argument, NULL, OPT_NO_ACPI },
+	{ "prealloc", no_argument, NULL, OPT_PREALLOC },
 	{ "stats", no_argument, NULL, OPT_STATS },
 	{ "disk", required_argument, NULL, OPT_DISK },
 	{ "net", required_argument, NULL, OPT_NET },
@@ -163,6 +165,9 @@ static int one_option(struct options *o, int opt, char **argv)
 		return 0;
 	case OPT_NO_ACPI:
 		o->no_acpi = true;
+		return 0;
+	case OPT_PREALLOC:
+		o->prealloc = true;
 		return 0;
 	case OPT_STATS:
 		o->stats = true;

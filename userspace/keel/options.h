@@ -32,7 +32,7 @@ struct options {
 	const char *name;		/* of the control socket; NULL: none */
 	const char *cgroup, *pool;	/* to run in; or NULL */
 	bool no_confine;
-	bool stats, no_acpi, rng, balloon, virtio_console;
+	bool stats, no_acpi, prealloc, rng, balloon, virtio_console;
 	uint32_t vsock;			/* CID; 0: none */
 	unsigned int disks, nets, shares;
 	struct disk_option disk[DISKS_MAX];

@@ -62,6 +62,14 @@ struct keel_memory;
  * than the host has.
  */
 int keel_memory_create(uint64_t size, struct keel_memory **out);
+
+/**
+ * keel_memory_populate - have the host back all of it now
+ * @mem: the memory
+ *
+ * -ENOMEM when the host has not so much, -EINVAL before Linux 5.14, or what else it says.
+ */
+int keel_memory_populate(struct keel_memory *mem);
 void keel_memory_destroy(struct keel_memory *mem);
 
 #define KEEL_MEMORY_MIN		(2 * KEEL_MIB)

@@ -73,6 +73,20 @@ int keel_memory_create(uint64_t size, struct keel_memory **out)
 	return 0;
 }
 
+int keel_memory_populate(struct keel_memory *mem)
+{
+	uint64_t size = mem->low + mem->high;
+	int err;
+
+	if (!madvise(mem->host, size, MADV_POPULATE_WRITE))
+		return 0;
+	err = errno;
+	if (err == EINVAL)
+		return keel_fail(err, "the host cannot have memory at once: that needs Linux 5.14");
+	return keel_fail(err, "the host does not have %llu MiB for the guest: %s",
+			 (unsigned long long)(size / KEEL_MIB), strerror(err));
+}
+
 void keel_memory_destroy(struct keel_memory *mem)
 {
 	if (!mem)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Guest memory, its map as Linux gets it, sizes as the user types them, and the MP table. */
 #include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
 
 #include "boot.h"
 #include "tap.h"
@@ -42,6 +44,24 @@ static void ranges(void)
 	CHECK(keel_memory_at(mem, 1, UINT64_MAX) == NULL);
 	CHECK(keel_memory_at(mem, UINT64_MAX, 2) == NULL);
 	CHECK(keel_memory_at(mem, KEEL_HIGH_BASE, 1) == NULL);
+	keel_memory_destroy(mem);
+}
+
+static void populate(void)
+{
+	struct keel_memory *mem = memory(64 * KEEL_MIB);
+	static unsigned char there[64 * KEEL_MIB / 4096];
+	size_t pages = 0;
+
+	CHECK_EQ(keel_memory_populate(mem), 0);
+	CHECK_EQ(mincore(keel_memory_at(mem, 0, 1), 64 * KEEL_MIB, there), 0);
+	for (size_t i = 0; i < sizeof(there); i++)
+		pages += there[i] & 1;
+	CHECK_EQ(pages, sizeof(there));
+	/* A hole stands for memory that the host does not have. */
+	CHECK_EQ(munmap(keel_memory_at(mem, 0, 1), 4096), 0);
+	CHECK_EQ(keel_memory_populate(mem), -ENOMEM);
+	CHECK(strstr(keel_error(), "64 MiB"));
 	keel_memory_destroy(mem);
 }
 
@@ -193,5 +213,5 @@ static void mptable(void)
 	keel_memory_destroy(mem);
 }
 
-TESTS(TEST(create_refuses), TEST(ranges), TEST(high_range), TEST(e820_small), TEST(e820_large),
+TESTS(TEST(create_refuses), TEST(ranges), TEST(populate), TEST(high_range), TEST(e820_small), TEST(e820_large),
       TEST(sizes), TEST(mptable));
