@@ -22,6 +22,7 @@
 #include "evfd.h"
 #include "footprint.h"
 #include "guest.h"
+#include "ipi.h"
 #include "loads.h"
 
 #define BATCHES		16
@@ -82,6 +83,8 @@ GUEST(b_pio, 64, LOOP("", "in $" STR(PORT_KERNEL) ", %al\n"));
 GUEST(b_pio_user, 64, LOOP("", "in $" STR(PORT_SYNC) ", %al\n"));
 GUEST(b_mmio_user, 64, LOOP("", "mov " STR(GUEST_MMIO) ", %eax\n"));
 GUEST(b_event, 64, LOOP("mov $" STR(PORT_EVENT) ", %edx\n" "mov %edx, %r12d\n", "mov %r12d, %edx\n" "out %al, %dx\n"));
+GUEST(b_irqfd, 64, LOOP(HANDLER X2APIC "mov $" STR(PORT_EVENT) ", %r12d\n" "sti\n",
+	"mov %r15, %r13\n" "mov %r12d, %edx\n" "out %al, %dx\n" AWAIT));
 GUEST(b_wp, 64, LOOP("", "mov %cr0, %rax\n" "xor $0x10000, %rax\n" "mov %rax, %cr0\n"));
 GUEST(b_pge, 64, LOOP("", "mov %cr4, %rax\n" "xor $0x80, %rax\n" "mov %rax, %cr4\n"));
 GUEST(b_pause, 64, LOOP("", "pause\n"));
@@ -109,6 +112,8 @@ GUEST(b_invlpg, 64, LOOP("mov " STR(GUEST_HIGH) ", %eax\n", "invlpg " STR(GUEST_
 #define HUGE		64	/* 2 MiB a round, of the host's huge pages */
 #define SAVE		128	/* no guest: all of a vCPU's state is read */
 #define RESTORE		256	/* and written */
+#define IRQFD		512	/* the port's eventfd raises an interrupt */
+#define GSI		30
 
 static const struct figure {
 	const char *name;
@@ -133,6 +138,7 @@ static const struct figure {
 	ROW("pio_client", b_pio_user, 0),
 	ROW("mmio_client", b_mmio_user, 0),
 	ROW("ioeventfd", b_event, 0),
+	ROW("irqfd", b_irqfd, IRQCHIP | IRQFD),
 	ROW("cr0_wp", b_wp, 0),
 	ROW("cr4_pge", b_pge, 0),
 	ROW("pause", b_pause, 0),
@@ -144,6 +150,7 @@ static const struct figure {
 	ROW("invlpg", b_invlpg, 0),
 	ROW("state_save", b_empty, IRQCHIP | SAVE),
 	ROW("state_restore", b_empty, IRQCHIP | RESTORE),
+	{ .name = "ipi_asleep", .other = ipi_asleep },
 	{ .name = "load_compute", .other = load_compute },
 	{ .name = "load_syscall", .other = load_syscall },
 	{ .name = "load_io", .other = load_io },
@@ -280,9 +287,13 @@ static double measure(struct guest_blob blob, unsigned int flags)
 	guest_create(&g, flags & IRQCHIP ? GUEST_IRQCHIP : 0);
 	if (flags & DEADLINE)
 		offer_deadline(&g);
-	if (blob.start == b_event_start) {
-		event = MUST(eventfd(0, EFD_NONBLOCK));
+	if (blob.start == b_event_start || flags & IRQFD) {
+		event = evfd();
 		MUST(vm_ioeventfd(g.vm, event, PORT_EVENT, 1, KVM_IOEVENTFD_FLAG_PIO, 0));
+	}
+	if (flags & IRQFD) {
+		MUST(vm_route_msi(g.vm, GSI, VECTOR));
+		MUST(vm_irqfd(g.vm, event, GSI, 0, -1));
 	}
 	if (flags & (RESIDENT | FRESH))
 		pages = small_pages(&g, flags & RESIDENT);

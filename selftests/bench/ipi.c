@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * An IPI to a vCPU that sleeps in HLT: the first one sends it, and sleeps itself until the second has answered in the same
+ * way. Both have their threads on one CPU, so all that happens is one after the other.
+ */
+#include "guest.h"
+#include "ipi.h"
+#include "smp.h"
+
+#define BATCHES		16
+#define ROUNDS		100
+#define PING		0x41
+#define PONG		0x42
+#define STACK		0x3e000
+
+#define WRMSR(msr, high, low) "mov $" msr ", %ecx\n" "mov $" high ", %edx\n" "mov $" low ", %eax\n" "wrmsr\n"
+#define X2APIC	"mov $0x1b, %ecx\n" "rdmsr\n" "or $0x400, %eax\n" "wrmsr\n" WRMSR("0x80f", "0", "0x1ff")
+#define SEND(to, vector)	WRMSR("0x830", STR(to), STR(vector))
+#define END_OF_INTERRUPT	WRMSR("0x80b", "0", "0")
+#define TSC	"rdtsc\n" "shl $32, %rdx\n" "or %rdx, %rax\n"
+
+/* Where the second vCPU begins, and the two handlers, stand at the front, behind a jump. R15 counts answers. */
+GUEST(pingpong, 64,
+	".byte 0xe9\n" ".long 7f - 5f\n" "5: .fill 3, 1, 0x90\n"
+	".quad " GUEST_AT(pingpong, 2f) ", " GUEST_AT(pingpong, 3f) ", " GUEST_AT(pingpong, 4f) "\n"
+	"2: " X2APIC G_SYNC "1: sti\n" "hlt\n" "jmp 1b\n"
+	"3: " END_OF_INTERRUPT SEND(0, PONG) "iretq\n"
+	"4: push %rax\n" "push %rcx\n" "push %rdx\n" "inc %r15\n" END_OF_INTERRUPT
+	"pop %rdx\n" "pop %rcx\n" "pop %rax\n" "iretq\n"
+	"7: " X2APIC G_SYNC
+	"mov $" STR(GUEST_DATA) ", %edi\n" "mov $" STR(BATCHES) ", %ebp\n"
+	"8: mov $" STR(ROUNDS) ", %esi\n" TSC "mov %rax, %r14\n"
+	"9: mov %r15, %r13\n" SEND(1, PING)
+	"6: cli\n" "cmp %r15, %r13\n" "jne 1f\n" "sti\n" "hlt\n" "jmp 6b\n"
+	"1: dec %esi\n" "jnz 9b\n"
+	TSC "sub %r14, %rax\n" "mov %rax, (%rdi)\n" "add $8, %rdi\n"
+	"dec %ebp\n" "jnz 8b\n" G_DONE);
+
+static void expect(long exit)
+{
+	if (exit != KVM_EXIT_IO)
+		die("ipi_asleep: exit %ld", exit);
+}
+
+double ipi_asleep(void)
+{
+	const uint64_t *at = (const void *)(pingpong_start + 8);
+	struct guest_thread second;
+	const uint64_t *batch;
+	uint64_t least = ~0ULL;
+	struct guest g;
+	int i;
+
+	guest_create(&g, GUEST_IRQCHIP);
+	guest_start(&g, MODE_LONG, BLOB(pingpong));
+	guest_set_gate(&g, PING, at[1]);
+	guest_set_gate(&g, PONG, at[2]);
+	guest_thread_create(&g, &second, 1, at[0], STACK);
+	guest_thread_start(&second, 0);
+	expect(guest_thread_join(&second));
+	expect(guest_run(&g));
+	guest_thread_start(&second, 0);
+	expect(guest_run(&g));
+	guest_thread_stop(&second);
+	batch = (const void *)(g.mem + GUEST_DATA);
+	for (i = 0; i < BATCHES; i++)
+		if (batch[i] < least)
+			least = batch[i];
+	guest_thread_destroy(&second);
+	guest_destroy(&g);
+	return least / (2.0 * ROUNDS);
+}

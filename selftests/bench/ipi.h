@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Two vCPUs that wake each other.
+ */
+#ifndef BENCH_IPI_H
+#define BENCH_IPI_H
+
+double ipi_asleep(void);	/* ticks from an IPI to the next, where each wakes a vCPU and its sender goes to sleep */
+
+#endif
