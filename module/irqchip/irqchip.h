@@ -74,6 +74,7 @@ void keel_lapic_eoi(struct keel_vcpu *vcpu);
 
 /* lapic_virt.c */
 int keel_lapic_virt_create(struct keel_vcpu *vcpu);
+void keel_lapic_set_virt_intr(struct keel_vcpu *vcpu, bool on);
 u64 keel_lapic_regs_pa(struct keel_vcpu *vcpu);
 void keel_lapic_written(struct keel_vcpu *vcpu, u32 reg);
 void keel_lapic_eoi_done(struct keel_vcpu *vcpu, u8 vector);

@@ -64,13 +64,19 @@ int lapic_highest(const struct keel_lapic *apic, u32 reg)
 	return -1;
 }
 
+/* The highest vector in service, -1: none. */
+static __always_inline int lapic_in_service(const struct keel_lapic *apic)
+{
+	return apic->idle ? -1 : lapic_highest(apic, APIC_ISR);
+}
+
 /*
  * Processor priority: the higher class of TPR and of the interrupt in service (SDM 3A, 11.8.3.1).
  */
 u32 lapic_update_ppr(struct keel_lapic *apic)
 {
 	u32 tpr = lapic_reg(apic, APIC_TASKPRI) & 0xff;
-	int isr = lapic_highest(apic, APIC_ISR);
+	int isr = lapic_in_service(apic);
 	u32 in_service = isr < 0 ? 0 : isr & 0xf0;
 	u32 ppr = (tpr & 0xf0) >= in_service ? tpr : in_service;
 
@@ -174,11 +180,12 @@ void lapic_eoi_notify(struct keel_lapic *apic, u8 vector)
 /* An EOI without an interrupt in service has no effect. */
 static void lapic_eoi(struct keel_lapic *apic)
 {
-	int vector = lapic_highest(apic, APIC_ISR);
+	int vector = lapic_in_service(apic);
 
 	if (vector < 0)
 		return;
 	__clear_bit(vector % 32, lapic_vec_word(apic, APIC_ISR, vector));
+	apic->idle = !apic->vcpu->virt_intr && lapic_highest(apic, APIC_ISR) < 0;
 	lapic_virt_update(apic);
 	lapic_eoi_notify(apic, vector);
 }
@@ -192,7 +199,7 @@ static void lapic_eoi(struct keel_lapic *apic)
 bool keel_lapic_eoi_is_quiet(struct keel_vcpu *vcpu)
 {
 	struct keel_lapic *apic = vcpu->apic;
-	int vector = lapic_highest(apic, APIC_ISR);
+	int vector = lapic_in_service(apic);
 
 	if (vector < 0 || lapic_highest(apic, APIC_IRR) >= 0 || lapic_test_vec(apic, APIC_TMR, vector))
 		return false;
@@ -610,6 +617,7 @@ void keel_lapic_ack(struct keel_vcpu *vcpu, u8 vector)
 
 	lapic_clear_vec(apic, APIC_IRR, vector);
 	__set_bit(vector % 32, lapic_vec_word(apic, APIC_ISR, vector));
+	apic->idle = false;
 	lapic_update_ppr(apic);
 	lapic_virt_update(apic);
 	vcpu->pv.eoi_wanted = true;
@@ -678,6 +686,7 @@ int keel_lapic_set_state(struct keel_vcpu *vcpu, const struct kvm_lapic_state *s
 		return -EINVAL;
 
 	memcpy(apic->regs, state->regs, sizeof(state->regs));
+	apic->idle = false;
 	lapic_set_reg(apic, APIC_LVR, lapic_version(apic));
 	if (lapic_x2apic(apic)) {
 		/* Both are read-only in x2APIC mode. */

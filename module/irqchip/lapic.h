@@ -51,6 +51,7 @@ struct keel_lapic {
 	atomic_t nmis;		/* NMIs not yet handed to the vCPU's thread: 0 to 2 */
 	atomic_t errors;	/* what the next write to ESR shows there */
 	bool lint0_nmi;		/* counted in keel_irqchip.lint0_nmi */
+	bool idle;		/* nothing is in service, unless the CPU does without us; false: look */
 	struct keel_lapic_timer timer;
 };
 

@@ -69,6 +69,18 @@ int keel_lapic_virt_create(struct keel_vcpu *vcpu)
 }
 
 /**
+ * keel_lapic_set_virt_intr() - the CPU takes interrupts from the register page itself from now on, or no longer
+ * @vcpu: the vCPU, locked; interrupts may be off
+ * @on: it does
+ */
+void keel_lapic_set_virt_intr(struct keel_vcpu *vcpu, bool on)
+{
+	vcpu->virt_intr = on;
+	if (on && vcpu->apic)
+		vcpu->apic->idle = false;
+}
+
+/**
  * keel_lapic_regs_pa() - the register page
  * @vcpu: a vCPU with an in-kernel local APIC
  *

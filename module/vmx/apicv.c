@@ -72,7 +72,7 @@ void vmx_apic_update(struct vmx_vcpu *vmx)
 		on |= VMX_CPU2_APIC_REGS;
 	if (on && vmx_caps.vintr)
 		on |= VMX_CPU2_VINTR;
-	vcpu->virt_intr = on & VMX_CPU2_VINTR;
+	keel_lapic_set_virt_intr(vcpu, on & VMX_CPU2_VINTR);
 	vmx_ctl(vmx, VMX_CPU2, APIC_CTL & ~on, false);
 	vmx_ctl(vmx, VMX_CPU2, on, true);
 	if (vmx->apic_ctl == on)
