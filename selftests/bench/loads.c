@@ -52,6 +52,8 @@ static double load(struct guest_blob blob, double instructions)
 	uint64_t ticks;
 
 	guest_create(&g, GUEST_IRQCHIP);
+	/* The host makes pages at other times. */
+	memset(g.mem, 0, g.mem_size);
 	guest_start(&g, MODE_LONG, blob);
 	if (guest_run(&g) != KVM_EXIT_IO || !guest_at_port(&g, PORT_DONE)) {
 		guest_dump(&g);
