@@ -24,6 +24,7 @@
 #include "guest.h"
 #include "ipi.h"
 #include "loads.h"
+#include "pieces.h"
 
 #define BATCHES		16
 #define LOOPS		100
@@ -38,7 +39,6 @@
  * RBX: TSC at the beginning of the batch; RDI: where its length goes; ESI: rounds left; EBP: batches left. What is
  * measured may use RAX, RCX, RDX and from R8 on. R15 counts interrupts.
  */
-#define TSC		"rdtsc\n" "shl $32, %rdx\n" "or %rdx, %rax\n"
 #define LOOP_OF(rounds, before, op)						\
 	before									\
 	"mov $" STR(GUEST_DATA) ", %edi\n"					\
@@ -52,9 +52,6 @@
 	G_DONE
 #define LOOP(before, op)	LOOP_OF(LOOPS, before, op)
 
-#define WRMSR(msr, high, low) \
-	"mov $" msr ", %ecx\n" "mov $" high ", %edx\n" "mov $" low ", %eax\n" "wrmsr\n"
-#define X2APIC	"mov $0x1b, %ecx\n" "rdmsr\n" "or $0x400, %eax\n" "wrmsr\n" WRMSR("0x80f", "0", "0x1ff")
 /* A handler stands in front, behind a jump of five bytes. This one ends the interrupt. */
 #define OVER	".byte 0xe9\n" ".long 7f - 5f\n" "5: .fill 11, 1, 0x90\n"
 #define HANDLER	OVER \

@@ -5,6 +5,7 @@
  */
 #include "guest.h"
 #include "ipi.h"
+#include "pieces.h"
 #include "smp.h"
 
 #define BATCHES		16
@@ -13,11 +14,8 @@
 #define PONG		0x42
 #define STACK		0x3e000
 
-#define WRMSR(msr, high, low) "mov $" msr ", %ecx\n" "mov $" high ", %edx\n" "mov $" low ", %eax\n" "wrmsr\n"
-#define X2APIC	"mov $0x1b, %ecx\n" "rdmsr\n" "or $0x400, %eax\n" "wrmsr\n" WRMSR("0x80f", "0", "0x1ff")
 #define SEND(to, vector)	WRMSR("0x830", STR(to), STR(vector))
 #define END_OF_INTERRUPT	WRMSR("0x80b", "0", "0")
-#define TSC	"rdtsc\n" "shl $32, %rdx\n" "or %rdx, %rax\n"
 
 /* Where the second vCPU begins, and the two handlers, stand at the front, behind a jump. R15 counts answers. */
 GUEST(pingpong, 64,

@@ -6,10 +6,10 @@
  */
 #include "guest.h"
 #include "loads.h"
+#include "pieces.h"
 
 #define PORT_KERNEL	0x21		/* the PIC's mask */
 
-#define TSC	"rdtsc\n" "shl $32, %rdx\n" "or %rdx, %rax\n"
 #define BEGIN	TSC "mov %rax, %r14\n"
 #define END	TSC "sub %r14, %rax\n" "mov %rax, " STR(GUEST_DATA) "\n"
 
