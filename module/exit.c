@@ -527,11 +527,6 @@ static int memory_fault(struct keel_vcpu *vcpu, u64 gpa)
 	return -EFAULT;
 }
 
-static bool delivering(const struct keel_vcpu *vcpu)
-{
-	return vcpu->ev.exc.injected || vcpu->ev.intr.injected || vcpu->ev.nmi.injected;
-}
-
 /* What is to be done about an access that met no mapping; @r is what the MMU says. */
 static int memory_result(struct keel_vcpu *vcpu, u64 gpa, u32 access, int r)
 {
@@ -545,7 +540,7 @@ static int memory_result(struct keel_vcpu *vcpu, u64 gpa, u32 access, int r)
 	if (!keel_shadowing || !keel_slot_find(vcpu->vm, gpa >> PAGE_SHIFT))
 		vcpu->exit.reason = KEEL_REASON_MMIO;
 	/* An event whose delivery touches a device cannot be emulated: KVM gives it to the client. */
-	if (delivering(vcpu)) {
+	if (keel_delivering(vcpu)) {
 		const u64 data[] = { 0, 0, gpa };
 
 		if (keel_shadowing && keel_shadow_unprotect(vcpu))
@@ -571,7 +566,7 @@ static int memory_in_window(struct keel_vcpu *vcpu, u64 gpa, u32 access)
 	if (r == -EAGAIN)
 		return r;
 	if (r == KEEL_MMU_EMULATE) {
-		r = delivering(vcpu) ? -ENOENT : keel_mmio_move(vcpu, gpa, access);
+		r = keel_delivering(vcpu) ? -ENOENT : keel_mmio_move(vcpu, gpa, access);
 		if (r == -ENOENT)
 			return -EAGAIN;
 		vcpu->exit.reason = KEEL_REASON_MMIO;
