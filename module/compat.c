@@ -2,7 +2,7 @@
 /*
  * The part of compat.h that needs a function body of its own.
  *
- * Before 7.2 the kernel's "handle work before guest mode" takes a struct kvm_vcpu, of which it writes two
+ * Before 6.18 the kernel's "handle work before guest mode" takes a struct kvm_vcpu, of which it writes two
  * fields when a signal is pending. Keel has no such object, so it lends one that nobody reads.
  */
 #include <linux/sched.h>
@@ -10,7 +10,7 @@
 
 #include "compat.h"
 
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0)
+#ifdef KEEL_GUEST_WORK_WITHOUT_VCPU
 #include <linux/entry-virt.h>
 
 int keel_handle_task_work(void)

@@ -378,6 +378,11 @@ static inline struct nlattr **keel_genl_dump_attrs(struct netlink_callback *cb)
 #endif
 }
 
+/* From here on the kernel's work before guest mode wants no struct kvm_vcpu: see compat.c. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0)
+#define KEEL_GUEST_WORK_WITHOUT_VCPU
+#endif
+
 /* compat.c: pending work of the task (signals, task work, rescheduling): 0, or -EINTR for a signal. */
 int keel_handle_task_work(void);
 bool keel_task_work_pending(void);
