@@ -64,7 +64,8 @@ void keel_set_tsc_offset(struct keel_vcpu *vcpu, u64 offset)
  */
 void keel_adjust_guest_tsc(struct keel_vcpu *vcpu, u64 delta)
 {
-	offset_set(vcpu, vcpu->tsc_offset + delta);
+	if (delta)
+		offset_set(vcpu, vcpu->tsc_offset + delta);
 }
 
 /**

@@ -51,6 +51,11 @@
 #endif
 .endm
 
+/* With call depth tracking, every call here was one that the kernel counts. */
+#ifndef CREDIT_CALL_DEPTH
+#define CREDIT_CALL_DEPTH
+#endif
+
 #endif /* __ASSEMBLER__ */
 
 #endif /* KEEL_COMPAT_ASM_H */

@@ -424,7 +424,7 @@ static int entries_set(struct keel_vcpu *vcpu, struct kvm_cpuid_entry2 *entries,
 	kvfree(vcpu->cpuid.entries);
 	vcpu->cpuid.entries = entries;
 	vcpu->cpuid.nent = nent;
-	memset(vcpu->cpuid.answers, 0, sizeof(vcpu->cpuid.answers));
+	keel_cpuid_forget(vcpu);
 	keel_cpuid_refresh(vcpu);
 	keel_ops->vcpu_update(vcpu, KEEL_UPDATE_INTERCEPTS);
 	return 0;
@@ -547,13 +547,14 @@ static const struct kvm_cpuid_entry2 *beyond_the_end(struct keel_vcpu *vcpu, u32
 }
 
 /* What the client's entries, or the lack of one, come to. */
-static struct keel_cpuid_answer answer_find(struct keel_vcpu *vcpu, u32 function, u32 index)
+static struct keel_cpuid_answer answer_find(struct keel_vcpu *vcpu, u32 function, u32 index, bool *lasts)
 {
 	const struct kvm_cpuid_entry2 *found = keel_cpuid_find(vcpu, function, index);
-	bool lasts = found && !follows_state(vcpu, function);
 	struct kvm_cpuid_entry2 e = {};
-	u32 asked = function;
+	u64 key = keel_cpuid_key(function, index);
 
+	/* With CPUID faulting it depends on who asks. */
+	*lasts = found && !follows_state(vcpu, function) && !vcpu->misc_features;
 	if (!found)
 		found = beyond_the_end(vcpu, &function, index);
 	if (found) {
@@ -568,26 +569,39 @@ static struct keel_cpuid_answer answer_find(struct keel_vcpu *vcpu, u32 function
 		}
 	}
 	return (struct keel_cpuid_answer) {
-		.function = asked, .index = index, .valid = lasts,
-		.eax = e.eax, .ebx = e.ebx, .ecx = e.ecx, .edx = e.edx,
+		.key = key, .eax = e.eax, .ebx = e.ebx, .ecx = e.ecx, .edx = e.edx,
 	};
 }
 
 /**
- * keel_cpuid_query_slow() - as keel_cpuid_query(), which has not found its answer ready
+ * keel_cpuid_query() - the guest's CPUID instruction; callable with interrupts off
  * @vcpu: the vCPU, locked
  * @function: EAX
  * @index: ECX
  *
- * Return: the answer, kept if it will be the same the next time
+ * Return: the answer, kept for keel_cpuid_ready() if it will be the same the next time
  */
-struct keel_cpuid_answer keel_cpuid_query_slow(struct keel_vcpu *vcpu, u32 function, u32 index)
+struct keel_cpuid_answer keel_cpuid_query(struct keel_vcpu *vcpu, u32 function, u32 index)
 {
-	struct keel_cpuid_answer answer = answer_find(vcpu, function, index);
+	bool lasts;
+	struct keel_cpuid_answer answer = answer_find(vcpu, function, index, &lasts);
 
-	if (answer.valid)
+	if (lasts)
 		*keel_cpuid_slot(vcpu, function) = answer;
 	return answer;
+}
+
+/**
+ * keel_cpuid_forget() - what the answers depend on has changed
+ * @vcpu: the vCPU, locked or not yet visible
+ */
+void keel_cpuid_forget(struct keel_vcpu *vcpu)
+{
+	u32 i;
+
+	/* A function whose slot is another one is never asked for here. */
+	for (i = 0; i < KEEL_CPUID_ANSWERS; i++)
+		vcpu->cpuid.answers[i].key = i + 1;
 }
 
 /* One feature that the core looks up often: where the guest's CPUID has it. */

@@ -101,10 +101,10 @@ int keel_exit_cpuid(struct keel_vcpu *vcpu)
 	struct keel_cpuid_answer a;
 	int len;
 
-	if (unlikely(vcpu->misc_features) && keel_cpuid_faults(vcpu))
+	if (keel_cpuid_faults(vcpu))
 		return gp(vcpu);
 	len = insn_length(vcpu);
-	if (unlikely(len <= 0))
+	if (len <= 0)
 		return no_length(vcpu, len);
 	a = keel_cpuid_query(vcpu, gpr[KEEL_RAX], gpr[KEEL_RCX]);
 	gpr[KEEL_RAX] = a.eax;
@@ -278,19 +278,14 @@ int keel_exit_xsetbv(struct keel_vcpu *vcpu)
 int keel_hypercall(struct keel_vcpu *vcpu, const u64 *gpr, u64 *result)
 {
 	bool user = keel_st(vcpu, KEEL_ST_CR | KEEL_ST_CS)->cpl;
+	bool wide = keel_long_mode64(vcpu);
 	struct keel_hypercall hc = {
-		.nr = gpr[KEEL_RAX],
-		.arg = { gpr[KEEL_RBX], gpr[KEEL_RCX], gpr[KEEL_RDX], gpr[KEEL_RSI] },
-		.wide = keel_long_mode64(vcpu),
+		.nr = wide ? gpr[KEEL_RAX] : (u32)gpr[KEEL_RAX],
+		.gpr = gpr,
+		.wide = wide,
 		.ret = -KVM_EPERM,
 	};
-	int i;
 
-	if (!hc.wide) {
-		hc.nr = (u32)hc.nr;
-		for (i = 0; i < ARRAY_SIZE(hc.arg); i++)
-			hc.arg[i] = (u32)hc.arg[i];
-	}
 	if (!user && keel_pv_hypercall(vcpu, &hc))
 		return -EAGAIN;
 	*result = hc.wide ? (u64)hc.ret : (u32)hc.ret;

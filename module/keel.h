@@ -170,11 +170,10 @@ struct keel_fault {
 	u64 address;	/* CR2 when vector is #PF */
 };
 
-/* An answer to CPUID that follows from the client's entries alone. */
+/* An answer to CPUID that follows from the client's entries alone; @key is keel_cpuid_key() of what was asked. */
 struct keel_cpuid_answer {
-	u32 function, index;
+	u64 key;
 	u32 eax, ebx, ecx, edx;
-	bool valid;
 };
 
 #define KEEL_CPUID_ANSWERS	8
@@ -259,6 +258,7 @@ struct keel_exit {
 	u8 insn_len;		/* bytes; 0: unknown, ask keel_skip_insn() */
 	u8 nr_bytes;		/* instruction bytes that the hardware saved (decode assists) */
 	u8 bytes[15];
+	u64 msr;		/* what RDMSR reads, until it is in the registers */
 	int result;		/* of an exit that was served between two entries: KEEL_RESUME, KEEL_TO_USER or -errno */
 };
 
@@ -388,6 +388,8 @@ struct keel_vcpu {
 	u64 apic_base;			/* IA32_APIC_BASE; written by lapic.c, read by other CPUs */
 	bool virt_intr;			/* the vendor's: the CPU takes interrupts from the local APIC itself */
 	bool virt_timer;		/* the vendor's: a timer of the CPU ends the guest's run at a deadline */
+	u64 eoi_gpa;			/* of the in-kernel local APIC's EOI register; ~0: there is none in memory */
+	u64 cpu_deadline;		/* guest TSC that the CPU's own timer watches for the local APIC; 0: none */
 	bool virt_apic_page;		/* the vendor's: accesses to vm->apic_page are the local APIC's */
 	u64 cr8;			/* only without an in-kernel local APIC */
 	struct keel_mmu_vcpu mmu;
@@ -623,6 +625,7 @@ int keel_emul_task_switch(struct keel_vcpu *vcpu, const struct keel_task_switch 
 int keel_mmio_device(struct keel_vcpu *vcpu, gpa_t gpa, unsigned int len, void *data, bool write);
 int keel_mmio_to_client(struct keel_vcpu *vcpu, gpa_t gpa, unsigned int len, const void *data);
 int keel_mmio_move(struct keel_vcpu *vcpu, gpa_t gpa, u32 access);
+int keel_mmio_store(struct keel_vcpu *vcpu, u64 linear, gpa_t gpa, u64 *code);
 
 /* insnlen.c */
 int keel_insn_length(struct keel_vcpu *vcpu);
@@ -690,32 +693,37 @@ int keel_cpuid_supported(struct kvm_cpuid2 __user *ucpuid, bool emulated);
 int keel_cpuid_set(struct keel_vcpu *vcpu, struct kvm_cpuid2 __user *ucpuid);
 int keel_cpuid_set1(struct keel_vcpu *vcpu, struct kvm_cpuid __user *ucpuid);
 int keel_cpuid_get(struct keel_vcpu *vcpu, struct kvm_cpuid2 __user *ucpuid);
-struct keel_cpuid_answer keel_cpuid_query_slow(struct keel_vcpu *vcpu, u32 function, u32 index);
+struct keel_cpuid_answer keel_cpuid_query(struct keel_vcpu *vcpu, u32 function, u32 index);
+void keel_cpuid_forget(struct keel_vcpu *vcpu);
 void keel_cpuid_refresh(struct keel_vcpu *vcpu);
 bool keel_cpuid_faults(struct keel_vcpu *vcpu);
 bool keel_mwait_undefined(const struct keel_vcpu *vcpu);
 u64 keel_host_efer_bits(void);
 const struct kvm_cpuid_entry2 *keel_cpuid_find(struct keel_vcpu *vcpu, u32 function, u32 index);
 
-static inline struct keel_cpuid_answer *keel_cpuid_slot(struct keel_vcpu *vcpu, u32 function)
+static inline u64 keel_cpuid_key(u32 function, u32 index)
+{
+	return (u64)index << 32 | function;
+}
+
+static __always_inline struct keel_cpuid_answer *keel_cpuid_slot(struct keel_vcpu *vcpu, u32 function)
 {
 	return &vcpu->cpuid.answers[function % KEEL_CPUID_ANSWERS];
 }
 
 /**
- * keel_cpuid_query() - the guest's CPUID instruction; callable with interrupts off
- * @vcpu: the vCPU, locked
+ * keel_cpuid_ready() - an answer to the guest's CPUID instruction that is at hand
+ * @vcpu: the vCPU, locked; interrupts may be off
  * @function: EAX
  * @index: ECX
  *
- * Return: the four registers
+ * Return: the answer; NULL: keel_cpuid_query()
  */
-static inline struct keel_cpuid_answer keel_cpuid_query(struct keel_vcpu *vcpu, u32 function, u32 index)
+static __always_inline const struct keel_cpuid_answer *keel_cpuid_ready(struct keel_vcpu *vcpu, u32 function, u32 index)
 {
 	const struct keel_cpuid_answer *a = keel_cpuid_slot(vcpu, function);
 
-	return likely(a->valid && a->function == function && a->index == index) ? *a :
-		keel_cpuid_query_slow(vcpu, function, index);
+	return likely(a->key == keel_cpuid_key(function, index)) ? a : NULL;
 }
 
 /* CR8, the task priority: the local APIC's, or without one the vCPU's own. */

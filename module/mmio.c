@@ -234,3 +234,30 @@ int keel_mmio_move(struct keel_vcpu *vcpu, gpa_t gpa, u32 access)
 	vcpu->complete = complete_read;
 	return keel_mmio_to_client(vcpu, gpa, move->size, NULL);
 }
+
+/**
+ * keel_mmio_store() - is an instruction a MOV of 32 bits to a device, and no more than that?
+ * @vcpu: the vCPU, locked, in 64-bit mode; interrupts may be off
+ * @linear: where it is
+ * @gpa: where its access goes
+ * @code: its first bytes, up to eight, lowest first: all but an operand of which the rest is a part
+ *
+ * Return: its length in bytes, and then keel_gcache_code() has the way to it; 0: it is something else, or memory
+ */
+int keel_mmio_store(struct keel_vcpu *vcpu, u64 linear, gpa_t gpa, u64 *code)
+{
+	const struct keel_move *move = watched(vcpu) ? NULL : move_at(vcpu, linear);
+	bool memory;
+	u8 opcode;
+	int idx;
+
+	if (!move || !move->write || move->size != 4)
+		return 0;
+	idx = srcu_read_lock(&vcpu->vm->srcu);
+	memory = keel_slot_find(vcpu->vm, gpa >> PAGE_SHIFT);
+	srcu_read_unlock(&vcpu->vm->srcu, idx);
+	*code = move->code[0];
+	/* One prefix, the opcode, two bytes of address: no more than four before the operands. */
+	opcode = (*code & 0xf0) == 0x40 ? *code >> 8 : *code;
+	return !memory && (opcode == 0x89 || opcode == 0xc7) ? move->len : 0;
+}

@@ -333,6 +333,7 @@ static int set_misc_features(struct keel_vcpu *vcpu, const struct msr_row *row, 
 	if ((val & ~(u64)MSR_MISC_FEATURES_ENABLES_CPUID_FAULT) ||
 	    (val && !(vcpu->platform_info & MSR_PLATFORM_INFO_CPUID_FAULT)))
 		return -EINVAL;
+	keel_cpuid_forget(vcpu);
 	return set_field(vcpu, row, msr, val, host);
 }
 
@@ -594,6 +595,9 @@ int keel_msr_get(struct keel_vcpu *vcpu, u32 msr, u64 *val, bool host)
 		return -ENOENT;
 	if (row->need && !host && !keel_guest_has(vcpu, row->need))
 		return -EINVAL;
+	/* Most are no more than that, and take no indirect branch. */
+	if (row->get == get_field)
+		return get_field(vcpu, row, msr, val, host);
 	return row->get(vcpu, row, msr, val, host);
 }
 

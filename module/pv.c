@@ -326,19 +326,27 @@ static long clock_pairing(struct keel_vcpu *vcpu, gpa_t gpa, u64 type)
 }
 
 /* KVM_HC_SEND_IPI: a fixed interrupt or NMI to many at once, by a bitmap of APIC ids from @min on. */
+static u64 arg(const struct keel_hypercall *hc, int nr)
+{
+	static const u8 registers[] = { KEEL_RBX, KEEL_RCX, KEEL_RDX, KEEL_RSI };
+	u64 val = hc->gpr[registers[nr]];
+
+	return hc->wide ? val : (u32)val;
+}
+
 static long send_ipi(struct keel_vcpu *vcpu, const struct keel_hypercall *hc)
 {
-	u32 icr = hc->arg[3];
+	u32 icr = arg(hc, 3);
 	struct keel_irq_msg msg = {
 		.vector = icr & APIC_VECTOR_MASK,
 		.delivery = (icr & APIC_MODE_MASK) >> 8,
 		.level = icr & APIC_INT_LEVELTRIG,
 		.assert = icr & APIC_INT_ASSERT,
 	};
-	u64 ids[2] = { hc->arg[0], hc->arg[1] };
+	u64 ids[2] = { arg(hc, 0), arg(hc, 1) };
 
 	/* The destination is not in here, whatever mode or shorthand would say. */
-	if (hc->arg[3] & (APIC_DEST_LOGICAL | APIC_DEST_ALLBUT))
+	if (arg(hc, 3) & (APIC_DEST_LOGICAL | APIC_DEST_ALLBUT))
 		return -KVM_EINVAL;
 	if (!vcpu->apic)
 		return -KVM_EOPNOTSUPP;
@@ -346,7 +354,7 @@ static long send_ipi(struct keel_vcpu *vcpu, const struct keel_hypercall *hc)
 		ids[0] |= ids[1] << 32;
 		ids[1] = 0;
 	}
-	return keel_lapic_send_bitmap(vcpu, hc->arg[2], ids, &msg);
+	return keel_lapic_send_bitmap(vcpu, arg(hc, 2), ids, &msg);
 }
 
 static struct keel_vcpu *vcpu_by_apic_id(struct keel_vcpu *vcpu, u64 id)
@@ -375,19 +383,43 @@ static void kick_by_apic_id(struct keel_vcpu *vcpu, u64 id)
 	keel_vcpu_kick(target);
 }
 
-/* What may sleep, and so has to wait until the window is closed. */
-static bool hypercall_sleeps(u64 nr)
-{
-	return nr == KVM_HC_KICK_CPU || nr == KVM_HC_SCHED_YIELD || nr == KVM_HC_CLOCK_PAIRING ||
-	       nr == KEEL_HC_PT_UPDATE || nr == KEEL_HC_SET_CR3;
-}
-
 /* Page table updates by hypercall: offered with shadow paging, and to guests that see it in Keel's own leaf. */
 static bool has_pt_calls(struct keel_vcpu *vcpu)
 {
 	const struct kvm_cpuid_entry2 *leaf = keel_cpuid_find(vcpu, KEEL_CPUID_FEATURES, 0);
 
 	return keel_shadowing && leaf && (leaf->eax & KEEL_FEATURE_PT_UPDATE);
+}
+
+/* Those that may sleep. */
+static void sleeping_hypercall(struct keel_vcpu *vcpu, struct keel_hypercall *hc)
+{
+	switch (hc->nr) {
+	case KVM_HC_KICK_CPU:
+		if (keel_pv_denied(vcpu, KVM_FEATURE_PV_UNHALT))
+			break;
+		kick_by_apic_id(vcpu, arg(hc, 1));
+		yield_by_apic_id(vcpu, arg(hc, 1));
+		hc->ret = 0;
+		break;
+	case KVM_HC_SCHED_YIELD:
+		if (keel_pv_denied(vcpu, KVM_FEATURE_PV_SCHED_YIELD))
+			break;
+		yield_by_apic_id(vcpu, arg(hc, 0));
+		hc->ret = 0;
+		break;
+	case KVM_HC_CLOCK_PAIRING:
+		hc->ret = clock_pairing(vcpu, arg(hc, 0), arg(hc, 1));
+		break;
+	case KEEL_HC_PT_UPDATE:
+		if (has_pt_calls(vcpu))
+			hc->ret = keel_pt_update(vcpu, arg(hc, 0), arg(hc, 1));
+		break;
+	case KEEL_HC_SET_CR3:
+		if (has_pt_calls(vcpu))
+			hc->ret = keel_pt_set_cr3(vcpu, arg(hc, 0));
+		break;
+	}
 }
 
 /**
@@ -401,42 +433,23 @@ static bool has_pt_calls(struct keel_vcpu *vcpu)
  */
 int keel_pv_hypercall(struct keel_vcpu *vcpu, struct keel_hypercall *hc)
 {
-	if (vcpu->in_window && hypercall_sleeps(hc->nr))
-		return -EAGAIN;
-
 	hc->ret = -KVM_ENOSYS;
 	switch (hc->nr) {
 	case KVM_HC_VAPIC_POLL_IRQ:
 		hc->ret = 0;	/* the exit was all that is wanted */
-		break;
-	case KVM_HC_KICK_CPU:
-		if (keel_pv_denied(vcpu, KVM_FEATURE_PV_UNHALT))
-			break;
-		kick_by_apic_id(vcpu, hc->arg[1]);
-		yield_by_apic_id(vcpu, hc->arg[1]);
-		hc->ret = 0;
-		break;
-	case KVM_HC_CLOCK_PAIRING:
-		hc->ret = clock_pairing(vcpu, hc->arg[0], hc->arg[1]);
-		break;
+		return 0;
 	case KVM_HC_SEND_IPI:
 		if (!keel_pv_denied(vcpu, KVM_FEATURE_PV_SEND_IPI))
 			hc->ret = send_ipi(vcpu, hc);
-		break;
-	case KEEL_HC_PT_UPDATE:
-		if (has_pt_calls(vcpu))
-			hc->ret = keel_pt_update(vcpu, hc->arg[0], hc->arg[1]);
-		break;
-	case KEEL_HC_SET_CR3:
-		if (has_pt_calls(vcpu))
-			hc->ret = keel_pt_set_cr3(vcpu, hc->arg[0]);
-		break;
+		return 0;
+	case KVM_HC_KICK_CPU:
 	case KVM_HC_SCHED_YIELD:
-		if (keel_pv_denied(vcpu, KVM_FEATURE_PV_SCHED_YIELD))
-			break;
-		yield_by_apic_id(vcpu, hc->arg[0]);
-		hc->ret = 0;
-		break;
+	case KVM_HC_CLOCK_PAIRING:
+	case KEEL_HC_PT_UPDATE:
+	case KEEL_HC_SET_CR3:
+		if (vcpu->in_window)
+			return -EAGAIN;
+		sleeping_hypercall(vcpu, hc);
 	}
 	return 0;
 }

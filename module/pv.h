@@ -16,6 +16,14 @@ struct keel_vcpu;
 struct keel_vm;
 struct pid;
 
+/* A hypercall: the number, the guest's general registers, which have the arguments, and the result for RAX. */
+struct keel_hypercall {
+	u64 nr;
+	const u64 *gpr;
+	bool wide;		/* of 64-bit mode; in others all are cut to 32 bits */
+	long ret;
+};
+
 /**
  * struct keel_pv - paravirtual features of a vCPU
  * @leaf: where the guest's CPUID has KVM's features: 0x40000001 or the like; 0: nowhere
@@ -30,6 +38,7 @@ struct pid;
  * @at_boundary: between two instructions of the guest, with nothing half done for it
  * @unhalted: another vCPU's KVM_HC_KICK_CPU; ends the current or the next HLT. Written by any thread
  * @poll_control: MSR_KVM_POLL_CONTROL, bit 0: the host may poll while the vCPU halts
+ * @call: the last hypercall that was served between two entries (hot.h): all in 64-bit mode
  */
 struct keel_pv {
 	u32 leaf;
@@ -44,6 +53,7 @@ struct keel_pv {
 	bool at_boundary;
 	bool unhalted;
 	u64 poll_control;
+	struct keel_hypercall call;
 };
 
 /**
@@ -66,13 +76,6 @@ struct keel_sched {
 	bool preempted, ready, in_kernel, spinning, eligible;
 	unsigned int halt_poll_ns;
 	unsigned int ple_window;
-};
-
-/* A hypercall: number and arguments as the guest gave them, cut to 32 bits unless @wide; result for RAX. */
-struct keel_hypercall {
-	u64 nr, arg[4];
-	bool wide;
-	long ret;
 };
 
 /* pv.c */

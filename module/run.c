@@ -4,7 +4,7 @@
  *
  *	keel_vcpu_run()		one ioctl: finish the last client exit, run, publish the state
  *	  run_loop()		outer loop, interruptible: window or sleep, signals, scheduling
- *	    run_window()	guest FPU loaded, preemption and interrupts off
+ *	    run_window()	guest FPU loaded, preemption, interrupts and page faults off
  *	      run_inner()	inner loop: requests, events, entry, hot exits
  *	    block()		a halted vCPU waits until it has something to do (sched.c)
  *
@@ -15,6 +15,7 @@
 #include <linux/interrupt.h>
 #include <linux/sched/signal.h>
 #include <linux/static_call.h>
+#include <linux/uaccess.h>
 #include <linux/vtime.h>
 
 #include "ops.h"
@@ -281,8 +282,11 @@ static int run_window(struct keel_vcpu *vcpu, int *srcu)
 	srcu_read_unlock(&vcpu->vm->srcu, *srcu);
 	keel_fpu_load(vcpu);
 	local_irq_disable();
+	/* Nothing sleeps: a page of the client's that is not there is for the handlers outside. */
+	pagefault_disable();
 	if (unlikely(!keel_hw_on())) {
 		/* The host is going down (reboot, kexec): no guest runs any more. */
+		pagefault_enable();
 		local_irq_enable();
 		keel_fpu_put(vcpu);
 		*srcu = srcu_read_lock(&vcpu->vm->srcu);
@@ -312,6 +316,7 @@ static int run_window(struct keel_vcpu *vcpu, int *srcu)
 	vcpu->in_window = false;
 	/* A preemptible kernel takes the CPU away before the loop looks whether it should. */
 	vcpu->pv.at_boundary = r == KEEL_RESUME && (!cold || vcpu->exit.reason == KEEL_REASON_INTERRUPT);
+	pagefault_enable();
 	/* A tick that ended the guest's turn is taken here, and still counted as guest time. */
 	local_irq_enable();
 	local_irq_disable();

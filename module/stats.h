@@ -96,14 +96,28 @@ static __always_inline void keel_stats_entry(struct keel_vcpu_stats *s, u8 reaso
 	e->hist[min(fls64(cost), KEEL_COST_BUCKETS - 1)]++;
 }
 
-/* Right after it. The vendor then names the reason. */
-static __always_inline void keel_stats_exit(struct keel_vcpu_stats *s)
+/* The same for an exit that was served at once: nothing of it has been counted yet. */
+static __always_inline void keel_stats_served(struct keel_vcpu_stats *s, u8 reason)
+{
+	struct keel_exit_stats *e = &s->exits[reason];
+	u64 now = rdtsc();
+	u64 cost = now - s->stamp;
+
+	s->stamp = now;
+	e->count++;
+	e->ticks += cost;
+	e->hist[min(fls64(cost), KEEL_COST_BUCKETS - 1)]++;
+}
+
+/* Right after it, @again if keel_stats_served() came before. The vendor then names the reason. */
+static __always_inline void keel_stats_exit(struct keel_vcpu_stats *s, bool again)
 {
 	u64 now = rdtsc();
 
 	s->guest += now - s->stamp;
 	s->stamp = now;
-	s->uncounted = 1;
+	if (!again)
+		s->uncounted = 1;
 }
 
 #endif /* KEEL_STATS_H */

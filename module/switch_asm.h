@@ -67,6 +67,19 @@
 	xor	%r15d, %r15d
 .endm
 
+/*
+ * No return behind an exit goes where the guest's calls have led the predictor: the return stack is filled with calls
+ * whose returns would meet an INT3. As the kernel's FILL_RETURN_BUFFER, without its loop: two of five instructions there.
+ */
+.macro FILL_RETURN_STACK slots:req
+	.rept \slots
+	__FILL_RETURN_SLOT
+	.endr
+	add	$(8 * \slots), %rsp
+	lfence
+	CREDIT_CALL_DEPTH
+.endm
+
 /* VERW clears the CPU's buffers when its operand, of which each switch has its own, is a writable segment. */
 .macro DEFINE_VERW_SELECTOR
 	.pushsection .rodata

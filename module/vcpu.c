@@ -109,6 +109,9 @@ static struct keel_vcpu *vcpu_create(struct keel_vm *vm, u32 id)
 	vcpu->id = id;
 	vcpu->cpu = -1;
 	vcpu->ext_vector = -1;
+	vcpu->eoi_gpa = ~0ULL;
+	vcpu->pv.call.gpr = vcpu->st.gpr;
+	vcpu->pv.call.wide = true;
 	vcpu->st_valid = KEEL_ST_ALL;	/* nothing to fetch before the first entry */
 	mutex_init(&vcpu->mutex);
 	rcuwait_init(&vcpu->wait);
@@ -133,6 +136,7 @@ static struct keel_vcpu *vcpu_create(struct keel_vm *vm, u32 id)
 		r = keel_lapic_create(vcpu);
 	if (r)
 		goto fail;
+	keel_cpuid_forget(vcpu);
 	keel_cpuid_refresh(vcpu);
 	keel_set_guest_tsc(vcpu, 0);
 	keel_vcpu_reset(vcpu, false);

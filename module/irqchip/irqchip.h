@@ -87,7 +87,6 @@ u64 keel_lapic_get_deadline(struct keel_vcpu *vcpu);
 void keel_lapic_set_deadline(struct keel_vcpu *vcpu, u64 tsc);
 void keel_lapic_tsc_changed(struct keel_vcpu *vcpu);
 void keel_lapic_inject_timer(struct keel_vcpu *vcpu);
-bool keel_lapic_timer_left(struct keel_vcpu *vcpu, u64 *left);
 void keel_lapic_timer_fired(struct keel_vcpu *vcpu);
 void keel_lapic_timer_to_host(struct keel_vcpu *vcpu);
 void keel_lapic_move_timer(struct keel_vcpu *vcpu);

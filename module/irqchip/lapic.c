@@ -65,9 +65,15 @@ int lapic_highest(const struct keel_lapic *apic, u32 reg)
 }
 
 /* The highest vector in service, -1: none. */
-static __always_inline int lapic_in_service(const struct keel_lapic *apic)
+static __always_inline int lapic_in_service(struct keel_lapic *apic)
 {
-	return apic->idle ? -1 : lapic_highest(apic, APIC_ISR);
+	int vector;
+
+	if (apic->idle)
+		return -1;
+	vector = lapic_highest(apic, APIC_ISR);
+	apic->idle = vector < 0 && !apic->vcpu->virt_intr;
+	return vector;
 }
 
 /*
@@ -444,7 +450,6 @@ int keel_lapic_msr_get(struct keel_vcpu *vcpu, u32 msr, u64 *val)
 static u32 lapic_x2apic_bits(const struct keel_lapic *apic, u32 reg)
 {
 	switch (reg) {
-	case APIC_TASKPRI:
 	case APIC_SELF_IPI:
 		return 0xff;
 	case APIC_SPIV:
@@ -476,7 +481,20 @@ int keel_lapic_msr_set(struct keel_vcpu *vcpu, u32 msr, u64 val)
 
 	if (!apic || !lapic_x2apic(apic))
 		return -EINVAL;
-	if (reg == APIC_ICR) {
+	/* Those that are written all the time. */
+	switch (reg) {
+	case APIC_EOI:
+		if (val)
+			return -EINVAL;
+		if (!apic->idle)
+			lapic_eoi(apic);
+		return 0;
+	case APIC_TASKPRI:
+		if (val & ~0xffULL)
+			return -EINVAL;
+		lapic_set_tpr(apic, val);
+		return 0;
+	case APIC_ICR:
 		if (val & X2APIC_ICR_RESERVED)
 			return -EINVAL;
 		lapic_write_icr(apic, val, val >> 32);
@@ -515,6 +533,9 @@ static void lapic_write_base(struct keel_vcpu *vcpu, u64 val)
 		}
 	}
 	WRITE_ONCE(vcpu->apic_base, val);
+	vcpu->eoi_gpa = ~0ULL;
+	if (apic && lapic_hw_enabled(apic) && !lapic_x2apic(apic))
+		vcpu->eoi_gpa = (val & MSR_IA32_APICBASE_BASE) + APIC_EOI;
 	if (changed & MSR_IA32_APICBASE_ENABLE)
 		keel_cpuid_refresh(vcpu);
 	lapic_virt_mode(vcpu);

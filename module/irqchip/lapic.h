@@ -40,7 +40,7 @@ struct keel_lapic_timer {
 	ktime_t target;		/* expiry of one-shot and periodic */
 	u64 deadline;		/* guest TSC; 0: disarmed */
 	atomic_t pending;	/* expired, interrupt not yet raised */
-	bool in_cpu;		/* the deadline is watched by the CPU's own timer, not by the hrtimer */
+	bool started;		/* the hrtimer, since it was last stopped; keel_vcpu.cpu_deadline does without it */
 };
 
 struct keel_lapic {

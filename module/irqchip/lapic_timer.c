@@ -87,23 +87,44 @@ static enum hrtimer_restart timer_callback(struct hrtimer *hrtimer)
 	return HRTIMER_RESTART;
 }
 
+static void host_timer_start(struct keel_lapic_timer *t, ktime_t expiry)
+{
+	t->started = true;
+	hrtimer_start(&t->timer, expiry, HRTIMER_MODE_ABS_PINNED_HARD);
+}
+
+/* Was it running? */
+static bool host_timer_stop(struct keel_lapic_timer *t)
+{
+	if (!t->started)
+		return false;
+	t->started = false;
+	return hrtimer_cancel(&t->timer);
+}
+
+static __always_inline void deadline_start(struct keel_lapic *apic)
+{
+	struct keel_lapic_timer *t = &apic->timer;
+	u64 now;
+
+	if (!t->deadline)
+		return;
+	now = keel_guest_tsc(apic->vcpu);
+	if (t->deadline <= now)
+		timer_expired(apic, false);
+	else if (apic->vcpu->virt_timer && apic->vcpu->in_window)
+		apic->vcpu->cpu_deadline = t->deadline;
+	else
+		host_timer_start(t, deadline_expiry(t->deadline - now));
+}
+
 /* Starts the hrtimer for the target or deadline that is set, or expires at once. */
 static void timer_start(struct keel_lapic *apic)
 {
 	struct keel_lapic_timer *t = &apic->timer;
 
 	if (timer_is_deadline(apic)) {
-		u64 now = keel_guest_tsc(apic->vcpu);
-
-		if (!t->deadline)
-			return;
-		if (t->deadline <= now)
-			timer_expired(apic, false);
-		else if (apic->vcpu->virt_timer && apic->vcpu->in_window)
-			t->in_cpu = true;
-		else
-			hrtimer_start(&t->timer, deadline_expiry(t->deadline - now),
-				      HRTIMER_MODE_ABS_PINNED_HARD);
+		deadline_start(apic);
 		return;
 	}
 
@@ -115,13 +136,13 @@ static void timer_start(struct keel_lapic *apic)
 			return;
 		timer_advance(apic);
 	}
-	hrtimer_start(&t->timer, t->target, HRTIMER_MODE_ABS_PINNED_HARD);
+	host_timer_start(t, t->target);
 }
 
 static void timer_cancel(struct keel_lapic *apic)
 {
-	hrtimer_cancel(&apic->timer.timer);
-	apic->timer.in_cpu = false;
+	host_timer_stop(&apic->timer);
+	apic->vcpu->cpu_deadline = 0;
 	atomic_set(&apic->timer.pending, 0);
 }
 
@@ -179,8 +200,8 @@ void lapic_timer_set_mode(struct keel_lapic *apic)
 
 	if (mode == t->mode)
 		return;
-	was_running = hrtimer_cancel(&t->timer);
-	t->in_cpu = false;
+	was_running = host_timer_stop(t);
+	apic->vcpu->cpu_deadline = 0;
 	if (timer_is_deadline(apic) || mode == APIC_LVT_TIMER_TSCDEADLINE) {
 		atomic_set(&t->pending, 0);
 		lapic_set_reg(apic, APIC_TMICT, 0);
@@ -218,7 +239,7 @@ void lapic_timer_set_divide(struct keel_lapic *apic, u32 val)
 	s64 left;
 
 	lapic_set_reg(apic, APIC_TDCR, val & 0xb);
-	was_running = hrtimer_cancel(&t->timer);
+	was_running = host_timer_stop(t);
 	timer_load_divide(apic);
 	if (t->divide != old && t->period && !timer_is_deadline(apic)) {
 		now = ktime_get();
@@ -300,7 +321,7 @@ void keel_lapic_set_deadline(struct keel_vcpu *vcpu, u64 tsc)
 		return;
 	timer_cancel(apic);
 	apic->timer.deadline = tsc;
-	timer_start(apic);
+	deadline_start(apic);
 }
 
 /**
@@ -314,29 +335,10 @@ void keel_lapic_tsc_changed(struct keel_vcpu *vcpu)
 	if (!apic || !timer_is_deadline(apic))
 		return;
 	/* An expired deadline stays expired: it has been reached once. */
-	if (hrtimer_cancel(&apic->timer.timer) || apic->timer.in_cpu) {
-		apic->timer.in_cpu = false;
+	if (host_timer_stop(&apic->timer) || vcpu->cpu_deadline) {
+		vcpu->cpu_deadline = 0;
 		timer_start(apic);
 	}
-}
-
-/**
- * keel_lapic_timer_left() - the deadline that the CPU's own timer is to watch
- * @vcpu: the vCPU, inside its window
- * @left: TSC ticks until then, 0 when it has passed
- *
- * Return: true if there is one
- */
-bool keel_lapic_timer_left(struct keel_vcpu *vcpu, u64 *left)
-{
-	const struct keel_lapic *apic = vcpu->apic;
-	u64 now;
-
-	if (!apic || !apic->timer.in_cpu)
-		return false;
-	now = keel_guest_tsc(vcpu);
-	*left = apic->timer.deadline > now ? apic->timer.deadline - now : 0;
-	return true;
 }
 
 /**
@@ -345,12 +347,10 @@ bool keel_lapic_timer_left(struct keel_vcpu *vcpu, u64 *left)
  */
 void keel_lapic_timer_fired(struct keel_vcpu *vcpu)
 {
-	struct keel_lapic *apic = vcpu->apic;
-
-	if (!apic || !apic->timer.in_cpu || keel_guest_tsc(vcpu) < apic->timer.deadline)
+	if (!vcpu->cpu_deadline || keel_guest_tsc(vcpu) < vcpu->cpu_deadline)
 		return;
-	apic->timer.in_cpu = false;
-	timer_expired(apic, false);
+	vcpu->cpu_deadline = 0;
+	timer_expired(vcpu->apic, false);
 }
 
 /**
@@ -359,12 +359,10 @@ void keel_lapic_timer_fired(struct keel_vcpu *vcpu)
  */
 void keel_lapic_timer_to_host(struct keel_vcpu *vcpu)
 {
-	struct keel_lapic *apic = vcpu->apic;
-
-	if (!apic || !apic->timer.in_cpu)
+	if (!vcpu->cpu_deadline)
 		return;
-	apic->timer.in_cpu = false;
-	timer_start(apic);
+	vcpu->cpu_deadline = 0;
+	timer_start(vcpu->apic);
 }
 
 /**
@@ -375,7 +373,7 @@ void keel_lapic_move_timer(struct keel_vcpu *vcpu)
 {
 	struct hrtimer *timer;
 
-	if (!vcpu->apic)
+	if (!vcpu->apic || !vcpu->apic->timer.started)
 		return;
 	timer = &vcpu->apic->timer.timer;
 	/* One whose callback runs right now stays where it is. */

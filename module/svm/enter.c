@@ -7,8 +7,10 @@
  * APM 2, 15.5 (VMRUN), 15.16 (ASID), 15.20 and 15.21 (events), 15.21.1 (V_TPR).
  */
 #include <linux/percpu.h>
+#include <asm/cpufeature.h>
 #include <asm/msr-index.h>
 
+#include "../hot.h"
 #include "svm.h"
 
 int svm_window_open(struct keel_vcpu *vcpu)
@@ -162,7 +164,8 @@ static void decode_exit(struct svm_vcpu *svm)
 	}
 }
 
-static __always_inline void switch_to_guest(struct svm_vcpu *svm)
+/* RAX, which the CPU keeps in the VMCB, is in keel_state before and after. */
+static __always_inline void world_switch(struct svm_vcpu *svm, bool served)
 {
 	struct keel_vcpu *vcpu = &svm->vcpu;
 	struct vmcb *vmcb = svm->vmcb;
@@ -171,55 +174,146 @@ static __always_inline void switch_to_guest(struct svm_vcpu *svm)
 	if (static_branch_unlikely(&keel_checked))
 		keel_checked_entry(vcpu, vmcb->control.asid, flush_commanded(&vmcb->control));
 	vmcb->save.rax = st->gpr[KEEL_RAX];
-	vmcb->save.rsp = st->gpr[KEEL_RSP];
-	vmcb->save.rip = st->rip;
-	if (unlikely(keel_spec.hw_ctrl))
+	if (static_cpu_has(X86_FEATURE_V_SPEC_CTRL) && keel_spec.hw_ctrl)
 		vmcb->save.spec_ctrl = vcpu->spec.sw.guest;
 
 	if (unlikely(vcpu->switch_pkru))
 		keel_pkru_load(vcpu);
-	keel_stats_entry(&vcpu->stats, vcpu->exit.reason);
+	if (served)
+		keel_stats_served(&vcpu->stats, vcpu->exit.reason);
+	else
+		keel_stats_entry(&vcpu->stats, vcpu->exit.reason);
 	svm_switch(svm->vmcb_pa, st->gpr, this_cpu_read(svm_cpu.host_state_pa), &vcpu->spec.sw);
-	keel_stats_exit(&vcpu->stats);
+	keel_stats_exit(&vcpu->stats, served);
 	if (unlikely(vcpu->switch_pkru))
 		keel_pkru_restore(vcpu);
 
-	if (unlikely(keel_spec.hw_ctrl))
+	if (static_cpu_has(X86_FEATURE_V_SPEC_CTRL) && keel_spec.hw_ctrl)
 		vcpu->spec.sw.guest = vmcb->save.spec_ctrl;
 	st->gpr[KEEL_RAX] = vmcb->save.rax;
-	st->gpr[KEEL_RSP] = vmcb->save.rsp;
-	st->rip = vmcb->save.rip;
-	st->rflags = vmcb->save.rflags;
 }
 
-/* Is the exit one that serve() may serve, its reason filled in? An event that was interrupted is the core's business first. */
+/* The others of the registers that are in the VMCB. */
+static __always_inline void regs_out(struct svm_vcpu *svm)
+{
+	const struct vmcb_save *s = &svm->vmcb->save;
+	struct keel_state *st = &svm->vcpu.st;
+
+	st->gpr[KEEL_RSP] = s->rsp;
+	st->rip = s->rip;
+	st->rflags = s->rflags;
+}
+
+static __always_inline void regs_in(struct svm_vcpu *svm, u64 rflags)
+{
+	struct vmcb_save *s = &svm->vmcb->save;
+	const struct keel_state *st = &svm->vcpu.st;
+
+	s->rsp = st->gpr[KEEL_RSP];
+	s->rip = st->rip;
+	s->rflags = rflags;
+}
+
+/* What hot() has done about an exit. */
+enum hot {
+	HOT_NOTHING,		/* it goes the long way */
+	HOT_AGAIN,		/* all, but for RIP the guest's registers in the VMCB are what they were */
+	HOT_LEAVE,		/* all, and now the core wants to look */
+};
+
+/* 64-bit mode at CPL 0? */
+static __always_inline bool in_kernel64(const struct vmcb_save *s)
+{
+	return !s->cpl && (s->efer & EFER_LMA) && (s->cs.attr & KEEL_AR_L >> 4);
+}
+
+/* Where the instruction ends; 0: not known at once, or past a multiple of 4 GiB, where the mode matters. */
+static __always_inline u64 next_insn(struct svm_vcpu *svm)
+{
+	u64 next = svm->vmcb->control.next_rip;
+	u8 len = 15;
+
+	if (!svm_caps.next_rip || svm->vcpu.exit.reason == KEEL_REASON_MMIO) {
+		len = svm_insn_length(svm);
+		if (unlikely(!len))
+			return 0;
+		next = svm->vmcb->save.rip + len;
+	}
+	return likely((u32)next >= len) ? next : 0;
+}
+
+/* A write of the local APIC's EOI register? By what: nextrip.c finds out. */
+static __always_inline bool is_eoi(const struct keel_vcpu *vcpu, const struct vmcb_control *c)
+{
+	return c->exit_info_2 == vcpu->eoi_gpa && (c->exit_info_1 & (KEEL_ACC_WRITE | SVM_NPF_TABLE)) == KEEL_ACC_WRITE;
+}
+
+static __always_inline enum hot hot(struct svm_vcpu *svm)
+{
+	struct keel_vcpu *vcpu = &svm->vcpu;
+	struct vmcb_control *c = &svm->vmcb->control;
+	struct vmcb_save *s = &svm->vmcb->save;
+	u64 next;
+
+	if (c->exit_code == SVM_EXIT_CPUID)
+		vcpu->exit.reason = KEEL_REASON_CPUID;
+	else if (c->exit_code == SVM_EXIT_MSR)
+		vcpu->exit.reason = c->exit_info_1 ? KEEL_REASON_WRMSR : KEEL_REASON_RDMSR;
+	else if (c->exit_code == SVM_EXIT_VMMCALL)
+		vcpu->exit.reason = KEEL_REASON_HYPERCALL;
+	else if (c->exit_code == SVM_EXIT_NPF && is_eoi(vcpu, c))
+		vcpu->exit.reason = KEEL_REASON_MMIO;
+	else
+		return HOT_NOTHING;
+	/* An event that was interrupted, a changed task priority, what comes with the instruction's end. */
+	if (unlikely(c->exit_int_info & SVM_EV_VALID) || unlikely((c->int_ctl & SVM_INT_TPR) != svm->tpr) ||
+	    unlikely(c->int_state & SVM_STATE_SHADOW))
+		return HOT_NOTHING;
+	if (unlikely(s->rflags & (X86_EFLAGS_RF | X86_EFLAGS_TF))) {
+		if (s->rflags & X86_EFLAGS_TF)
+			return HOT_NOTHING;
+		/* It does not outlive the instruction, and the long way would do the same. */
+		s->rflags &= ~(u64)X86_EFLAGS_RF;
+	}
+	next = next_insn(svm);
+	if (unlikely(!next))
+		return HOT_NOTHING;
+	if (vcpu->exit.reason == KEEL_REASON_CPUID) {
+		if (unlikely(!keel_hot_cpuid(vcpu)))
+			return HOT_NOTHING;
+		s->rip = next;
+		return HOT_AGAIN;
+	}
+	vcpu->st_valid = KEEL_ST_DR;
+	if (vcpu->exit.reason == KEEL_REASON_WRMSR) {
+		if (!keel_hot_wrmsr(vcpu))
+			return HOT_NOTHING;
+	} else if (vcpu->exit.reason == KEEL_REASON_RDMSR) {
+		if (!keel_hot_rdmsr(vcpu))
+			return HOT_NOTHING;
+	} else if (vcpu->exit.reason == KEEL_REASON_MMIO) {
+		if (!keel_hot_eoi(vcpu))
+			return HOT_NOTHING;
+	} else if (!in_kernel64(s) || !keel_hot_hypercall(vcpu)) {
+		return HOT_NOTHING;
+	}
+	s->rip = next;
+	return keel_cycle_ends(vcpu, KEEL_RESUME) ? HOT_LEAVE : HOT_AGAIN;
+}
+
+/* An exit that serve() may serve, its reason filled in? An event that was interrupted is the core's business first. */
 static __always_inline bool served_here(struct svm_vcpu *svm)
 {
 	const struct vmcb_control *c = &svm->vmcb->control;
 	u8 *reason = &svm->vcpu.exit.reason;
 
-	switch (c->exit_code) {
-	case SVM_EXIT_CPUID:
-		*reason = KEEL_REASON_CPUID;
-		break;
-	case SVM_EXIT_MSR:
-		*reason = c->exit_info_1 ? KEEL_REASON_WRMSR : KEEL_REASON_RDMSR;
-		break;
-	case SVM_EXIT_VMMCALL:
-		*reason = KEEL_REASON_HYPERCALL;
-		break;
-	case SVM_EXIT_IOIO:
-		if (c->exit_info_1 & SVM_IO_STRING)
-			return false;
-		*reason = KEEL_REASON_IO;
-		break;
-	case SVM_EXIT_NPF:
+	if (c->exit_code == SVM_EXIT_NPF)
 		*reason = KEEL_REASON_NESTED_FAULT;
-		break;
-	default:
+	else if (c->exit_code == SVM_EXIT_IOIO && !(c->exit_info_1 & SVM_IO_STRING))
+		*reason = KEEL_REASON_IO;
+	else
 		return false;
-	}
-	return !((c->exit_int_info & SVM_EV_VALID) | svm->iret_seen | ((c->int_ctl & SVM_INT_TPR) ^ svm->tpr));
+	return !((c->exit_int_info & SVM_EV_VALID) | ((c->int_ctl & SVM_INT_TPR) ^ svm->tpr));
 }
 
 /* svm_vcpu_handle_exit() would do the same after 18 more instructions: it decides by all of the exit codes there are. */
@@ -232,20 +326,7 @@ static __always_inline int serve(struct svm_vcpu *svm)
 	vcpu->st_valid = KEEL_ST_RIP | KEEL_ST_DR | KEEL_ST_SHADOW;
 	vcpu->exit.insn_len = insn_length(svm);
 	vcpu->exit.nr_bytes = 0;
-	switch (vcpu->exit.reason) {
-	case KEEL_REASON_CPUID:
-		return keel_exit_cpuid(vcpu);
-	case KEEL_REASON_RDMSR:
-		return keel_exit_rdmsr(vcpu);
-	case KEEL_REASON_WRMSR:
-		return keel_exit_wrmsr(vcpu);
-	case KEEL_REASON_HYPERCALL:
-		return keel_exit_hypercall(vcpu);
-	case KEEL_REASON_NESTED_FAULT:
-		return svm_exit_npf(svm);
-	default:
-		return svm_exit_io(svm);
-	}
+	return vcpu->exit.reason == KEEL_REASON_IO ? svm_exit_io(svm) : svm_exit_npf(svm);
 }
 
 /*
@@ -257,10 +338,22 @@ static enum keel_exit_class cycle(struct svm_vcpu *svm)
 {
 	struct keel_vcpu *vcpu = &svm->vcpu;
 	struct vmcb *vmcb = svm->vmcb;
+	enum hot done;
 	int r;
 
 	vmcb->control.tlb_control = SVM_TLB_NOTHING;
-	while (served_here(svm)) {
+	for (;;) {
+		while ((done = hot(svm)) == HOT_AGAIN)
+			world_switch(svm, true);
+		regs_out(svm);
+		if (unlikely(done == HOT_LEAVE)) {
+			vcpu->exit.result = KEEL_RESUME;
+			return KEEL_EXIT_SERVED;
+		}
+		if (unlikely(vmcb->control.exit_int_info & SVM_EV_VALID))
+			complete_events(svm);
+		if (!served_here(svm))
+			break;
 		r = serve(svm);
 		if (keel_cycle_ends(vcpu, r)) {
 			vcpu->exit.result = r;
@@ -269,10 +362,8 @@ static enum keel_exit_class cycle(struct svm_vcpu *svm)
 			decode_exit(svm);
 			return KEEL_EXIT_COLD;
 		}
-		vmcb->save.rflags = vcpu->st.rflags;
-		switch_to_guest(svm);
-		if (unlikely((vmcb->control.exit_int_info & SVM_EV_VALID) | svm->iret_seen))
-			complete_events(svm);
+		regs_in(svm, vcpu->st.rflags);
+		world_switch(svm, true);
 	}
 	decode_exit(svm);
 	return classify(&vmcb->control);
@@ -299,14 +390,16 @@ enum keel_exit_class svm_vcpu_enter(struct keel_vcpu *vcpu)
 		keel_send_reschedule(smp_processor_id());
 	}
 	step = svm->nmi_step || (vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP);
-	vmcb->save.rflags = keel_step_begin(vcpu, step);
+	regs_in(svm, keel_step_begin(vcpu, step));
 	vmcb->control.clean = 0;
 	vmcb->control.exit_code = SVM_EXIT_INVALID;
 
-	switch_to_guest(svm);
+	world_switch(svm, false);
+	regs_out(svm);
 	keel_step_end(vcpu, step);
 	complete_events(svm);
-	if (likely(vcpu->may_cycle && !step))
+	/* What cycle() finds interrupted is of its own entries. */
+	if (likely(vcpu->may_cycle && !step && !svm->iret_seen && !(vmcb->control.exit_int_info & SVM_EV_VALID)))
 		return cycle(svm);
 	decode_exit(svm);
 	return classify(&vmcb->control);

@@ -35,50 +35,72 @@ static __always_inline bool may_be(const struct svm_vcpu *svm, const struct svm_
 {
 	const struct vmcb_save *s = &svm->vmcb->save;
 
-	return !((insn->rip ^ s->rip) | (insn->cr3 ^ s->cr3) | (insn->efer ^ s->efer) |
-		 ((insn->cr4 ^ s->cr4) & ~(u64)X86_CR4_PGE) | (insn->rights ^ fetch_rights(svm)) |
+	return !((insn->rip ^ s->rip) | (insn->cr3 ^ s->cr3) | (insn->efer ^ (u32)s->efer) |
+		 ((insn->cr4 ^ (u32)s->cr4) & ~X86_CR4_PGE) | (insn->rights ^ fetch_rights(svm)) |
 		 (insn->generation ^ READ_ONCE(svm->vcpu.vm->slots_generation)));
 }
 
-static __always_inline bool bytes_hold(const struct svm_insn *insn)
+/*
+ * Are the entries of the guest's tables as they were, and the bytes? The addresses passed access_ok() when their slots were
+ * made; in a window no page fault sleeps.
+ */
+static __always_inline bool memory_holds(const struct svm_insn *insn)
 {
-	bool holds = false;
-	u64 code;
+	const struct keel_gcache_step *step = insn->step;
+	u64 word, changed;
 
-	if (!user_read_access_begin((const void __user *)insn->hva, sizeof(code)))
-		return false;
-	if (keel_gcache_steps_hold(insn->step, insn->depth)) {
-		unsafe_get_user(code, (const u64 __user *)insn->hva, end);
-		holds = (code & insn->mask) == insn->code;
+	__uaccess_begin_nospec();
+	unsafe_get_user(word, (const u64 __user *)insn->hva, fault);
+	changed = (word & insn->mask) ^ insn->code;
+	unsafe_get_user(word, (const u64 __user *)step[0].hva, fault);
+	changed |= word ^ step[0].pte;
+	unsafe_get_user(word, (const u64 __user *)step[1].hva, fault);
+	changed |= word ^ step[1].pte;
+	if (likely(insn->depth > 2)) {
+		unsafe_get_user(word, (const u64 __user *)step[2].hva, fault);
+		changed |= word ^ step[2].pte;
+		if (likely(insn->depth > 3)) {
+			unsafe_get_user(word, (const u64 __user *)step[3].hva, fault);
+			changed |= word ^ step[3].pte;
+		}
 	}
-end:
 	user_read_access_end();
-	return holds;
+	return !changed;
+fault:
+	user_read_access_end();
+	return false;
 }
 
 /* The exit's own instruction without prefixes, found by the core: it is known from now on. */
-static u8 learn(struct svm_vcpu *svm, struct svm_insn *insn)
+static noinline u8 learn(struct svm_vcpu *svm, struct svm_insn *insn)
 {
 	const struct vmcb_save *s = &svm->vmcb->save;
 	const struct keel_gcache_entry *e;
 	u64 linear, code;
-	int len;
+	int i, len;
 
 	insn->len = 0;
 	if (keel_shadowing || !keel_long_mode64(&svm->vcpu))
 		return 0;
 	linear = s->rip;
-	len = keel_insn_usual(&svm->vcpu, linear, &code);
+	if (svm->vcpu.exit.reason == KEEL_REASON_MMIO)
+		len = keel_mmio_store(&svm->vcpu, linear, svm->vmcb->control.exit_info_2, &code);
+	else
+		len = keel_insn_usual(&svm->vcpu, linear, &code);
 	if (!len)
 		return 0;
 	e = keel_gcache_code(&svm->vcpu, linear);
+	if (e->depth < 2 || e->depth > SVM_INSN_LEVELS)
+		return len;
 	*insn = (struct svm_insn) {
 		.rip = s->rip, .cr3 = s->cr3, .cr4 = s->cr4, .efer = s->efer,
 		.rights = fetch_rights(svm), .generation = e->generation,
-		.hva = e->hva + offset_in_page(linear), .code = code, .mask = BIT(8 * len) - 1,
+		.hva = e->hva + offset_in_page(linear), .code = code, .mask = GENMASK_ULL(min(8 * len, 64) - 1, 0),
 		.reason = svm->vcpu.exit.reason, .len = len, .depth = e->depth,
 	};
-	memcpy(insn->step, e->step, sizeof(insn->step));
+	/* What changes is near the leaf. */
+	for (i = 0; i < e->depth; i++)
+		insn->step[i] = e->step[e->depth - 1 - i];
 	return len;
 }
 
@@ -91,12 +113,10 @@ static u8 learn(struct svm_vcpu *svm, struct svm_insn *insn)
 u8 svm_insn_length(struct svm_vcpu *svm)
 {
 	struct svm_insn *insn = insn_at(svm, svm->vmcb->save.rip);
-	bool holds;
 
-	if (unlikely(!insn->len || insn->reason != svm->vcpu.exit.reason || !may_be(svm, insn)))
-		return learn(svm, insn);
-	pagefault_disable();
-	holds = bytes_hold(insn);
-	pagefault_enable();
-	return likely(holds) ? insn->len : learn(svm, insn);
+	BUILD_BUG_ON(sizeof(*insn) != 128);
+	OPTIMIZER_HIDE_VAR(insn);	/* else its address is computed again and again */
+	if (likely(insn->len && insn->reason == svm->vcpu.exit.reason && may_be(svm, insn) && memory_holds(insn)))
+		return insn->len;
+	return learn(svm, insn);
 }

@@ -2,7 +2,7 @@
 /*
  * Bulk state between the VMCB's save area and struct keel_state (APM 2, appendix B).
  *
- * RAX, RSP, RIP and RFLAGS are moved at each entry and exit by enter.c; here is the rest. The core has
+ * RAX, RSP, RIP and RFLAGS are moved at entries and exits by enter.c, where anything looks at them; here is the rest. The core has
  * validated what it stores.
  */
 #include <asm/cpufeature.h>
@@ -75,6 +75,10 @@ void svm_get_state(struct keel_vcpu *vcpu, u32 mask)
 	const struct vmcb_save *s = &to_svm(vcpu)->vmcb->save;
 	struct keel_state *st = &vcpu->st;
 
+	if (mask & KEEL_ST_RIP) {
+		st->rip = s->rip;
+		st->rflags = s->rflags;
+	}
 	if (mask & KEEL_ST_CS)
 		cs_get(st, s);
 	if (mask & KEEL_ST_OTHER_SEGS)

@@ -38,16 +38,20 @@ struct svm_tag {
 	bool flush;		/* drop its translations before the next entry */
 };
 
-/* An instruction that exited, see nextrip.c. */
+/* Levels of the guest's tables; those of five are not remembered. */
+#define SVM_INSN_LEVELS	4
+
+/* An instruction that exited, see nextrip.c. 128 bytes, for the sake of whoever indexes them. */
 struct svm_insn {
-	u64 rip, cr3, cr4, efer;
+	u64 rip, cr3;
 	u64 generation;		/* of the slots */
 	unsigned long hva;	/* its bytes */
 	u64 code, mask;		/* which they were, and which of eight they are */
+	u32 cr4, efer;
 	u32 rights;		/* CS attributes, CPL, system management mode */
 	u8 reason;		/* KEEL_REASON_* */
-	u8 len, depth;		/* bytes, 0: none is known; entries of @step */
-	struct keel_gcache_step step[KEEL_GCACHE_LEVELS];
+	u8 len, depth;		/* bytes, 0: none is known; entries of @step, which go from the leaf up */
+	struct keel_gcache_step step[SVM_INSN_LEVELS];
 };
 
 #define SVM_KNOWN_INSNS	8

@@ -83,7 +83,9 @@ SYM_FUNC_START(svm_switch)
 	mov	16(%rsp), %rax
 	vmload	%rax
 
-	FILL_RETURN_BUFFER %rax, RSB_CLEAR_LOOPS, X86_FEATURE_RETPOLINE
+	ALTERNATIVE "jmp .Lreturns_done", "", X86_FEATURE_RETPOLINE
+	FILL_RETURN_STACK RSB_CLEAR_LOOPS
+.Lreturns_done:
 
 	ALTERNATIVE_2 "jmp .Lhost_ctrl_done", "", X86_FEATURE_MSR_SPEC_CTRL, \
 		      "jmp .Lhost_ctrl_done", X86_FEATURE_V_SPEC_CTRL

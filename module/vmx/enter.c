@@ -13,6 +13,7 @@
 #include <asm/processor-flags.h>
 #include <asm/special_insns.h>
 
+#include "../hot.h"
 #include "vmx.h"
 
 /**
@@ -95,7 +96,6 @@ static enum keel_exit_class read_exit(struct vmx_vcpu *vmx)
 {
 	struct vmx_exit *e = &vmx->exit;
 
-	e->reason = vmx_read(VMCS_EXIT_REASON);
 	vmx->vcpu.exit.reason = vmx_exit_reason(e->reason);
 	e->idt_info = 0;
 	if (unlikely(e->reason & VMX_REASON_ENTRY_FAILED)) {
@@ -189,106 +189,227 @@ static enum keel_exit_class entry_failed(struct vmx_vcpu *vmx)
 	return KEEL_EXIT_COLD;
 }
 
-/* The preemption timer counts at the TSC's rate divided by a power of two, while the guest runs (25.5.1). */
+/*
+ * The preemption timer counts at the TSC's rate divided by a power of two, while the guest runs (25.5.1). It ends the guest's
+ * run at a deadline of the local APIC's, or the guest's turn.
+ */
 static void write_timer(struct vmx_vcpu *vmx)
 {
-	u64 left, now;
-	bool on = keel_lapic_timer_left(&vmx->vcpu, &left);
+	const struct keel_vcpu *vcpu = &vmx->vcpu;
+	u64 now = rdtsc(), end = U64_MAX, left;
 
-	if (unlikely(vmx_caps.turn)) {
-		now = rdtsc();
-		if (!on)
-			left = U64_MAX;
-		left = min(left, vmx->turn_end > now ? vmx->turn_end - now : 0);
-		on = true;
-	}
-	vmx_ctl(vmx, VMX_PIN, VMX_PIN_TIMER, on);
-	if (on)
-		vmx_write(VMCS_PREEMPTION_TIMER, min_t(u64, (left >> vmx_caps.timer_shift) + !!left, U32_MAX));
+	if (vcpu->cpu_deadline)
+		end = vcpu->cpu_deadline - vcpu->tsc_offset;
+	if (unlikely(vmx_caps.turn))
+		end = min(end, vmx->turn_end);
+	vmx->timer_on = end != U64_MAX;
+	vmx_ctl(vmx, VMX_PIN, VMX_PIN_TIMER, vmx->timer_on);
+	if (!vmx->timer_on)
+		return;
+	left = (s64)(end - now) > 0 ? end - now : 0;
+	vmx_write(VMCS_PREEMPTION_TIMER, min_t(u64, (left >> vmx_caps.timer_shift) + !!left, U32_MAX));
+}
+
+/* The entry and what comes of it at once; the guest's RIP, RSP, RFLAGS and CR2 are in place. */
+static __always_inline bool world_switch(struct vmx_vcpu *vmx, bool served)
+{
+	struct keel_vcpu *vcpu = &vmx->vcpu;
+	bool err;
+
+	if (unlikely(vcpu->switch_pkru))
+		keel_pkru_load(vcpu);
+	if (served)
+		keel_stats_served(&vcpu->stats, vcpu->exit.reason);
+	else
+		keel_stats_entry(&vcpu->stats, vcpu->exit.reason);
+	err = vmx_switch(vcpu->st.gpr, served || vmx->launched, &vmx->host_rsp, &vcpu->spec.sw);
+	keel_stats_exit(&vcpu->stats, served);
+	if (unlikely(vcpu->switch_pkru))
+		keel_pkru_restore(vcpu);
+	if (unlikely(err))
+		vcpu->exit.reason = KEEL_REASON_FAIL_ENTRY;
+	else
+		vmx->exit.reason = served ? vmx_read_again(VMCS_EXIT_REASON) : vmx_read(VMCS_EXIT_REASON);
+	return err;
+}
+
+/* Without VPIDs an entry drops all but what INVEPT is for: that is not checked then. */
+static __always_inline void check_entry(struct vmx_vcpu *vmx, bool flush)
+{
+	if (static_branch_unlikely(&keel_checked))
+		keel_checked_entry(&vmx->vcpu, vmx->vpid, !vmx->vpid ? KEEL_TAG_FLUSH_ALL :
+				   flush ? KEEL_TAG_FLUSH : KEEL_TAG_KEEP);
+}
+
+static enum keel_exit_class after_exit(struct vmx_vcpu *vmx)
+{
+	read_regs(vmx);
+	vmx->intr_state_valid = false;
+	return read_exit(vmx);
 }
 
 static __always_inline enum keel_exit_class switch_to_guest(struct vmx_vcpu *vmx, bool step)
 {
 	struct keel_vcpu *vcpu = &vmx->vcpu;
-	enum keel_tag_flush flush;
-	bool err;
+	enum keel_exit_class class;
+	bool flush;
 
 	write_regs(vmx, step ? keel_step_begin(vcpu, true) : vcpu->st.rflags);
-	if (vcpu->virt_timer)
+	if (unlikely(vcpu->cpu_deadline || vmx->timer_on || vmx_caps.turn))
 		write_timer(vmx);
-	flush = vmx->flush ? KEEL_TAG_FLUSH : KEEL_TAG_KEEP;
-	if (unlikely(vmx->stale || vmx->flush))
+	flush = vmx->flush;
+	if (unlikely(vmx->stale || flush))
 		vmx_write_stale(vmx);
 	if (unlikely(this_cpu_read(vmx_cpu.failed)))
 		return entry_failed(vmx);
-	/* Without VPIDs an entry drops all but what INVEPT is for: that is not checked then. */
-	if (static_branch_unlikely(&keel_checked))
-		keel_checked_entry(vcpu, vmx->vpid, vmx->vpid ? flush : KEEL_TAG_FLUSH_ALL);
-
-	if (unlikely(vcpu->switch_pkru))
-		keel_pkru_load(vcpu);
-	keel_stats_entry(&vcpu->stats, vcpu->exit.reason);
-	err = vmx_switch(vcpu->st.gpr, vmx->launched, &vmx->host_rsp, &vcpu->spec.sw);
-	keel_stats_exit(&vcpu->stats);
-	if (unlikely(vcpu->switch_pkru))
-		keel_pkru_restore(vcpu);
-	if (unlikely(err)) {
-		vcpu->exit.reason = KEEL_REASON_FAIL_ENTRY;
+	check_entry(vmx, flush);
+	if (unlikely(world_switch(vmx, false)))
 		return entry_failed(vmx);
-	}
-
 	vmx->launched = true;
-	read_regs(vmx);
+	class = after_exit(vmx);
 	if (step)
 		keel_step_end(vcpu, true);
-	vmx->intr_state_valid = false;
-	return read_exit(vmx);
+	return class;
 }
 
-/* The exits that leave nothing to do but what their handlers do. An event that was interrupted is the core's business first. */
-static __always_inline bool served_here(const struct vmx_vcpu *vmx)
+/* What hot() has done about an exit. */
+enum hot {
+	HOT_NOTHING,		/* it goes the long way */
+	HOT_AGAIN,		/* all, and in the VMCS only RIP has changed */
+	HOT_LEAVE,		/* all, and now the core wants to look */
+};
+
+/* 64-bit mode at CPL 0? Where RIP has more than 32 bits it is 64-bit mode. */
+static __always_inline bool in_kernel64(u64 rip)
 {
+	if (vmx_read_again(VMCS_GUEST_SS_AR) >> KEEL_AR_DPL_SHIFT & 3)
+		return false;
+	return rip >> 32 || ((vmx_read_again(VMCS_GUEST_CS_AR) & KEEL_AR_L) &&
+			     (vmx_read_again(VMCS_GUEST_EFER) & EFER_LMA));
+}
+
+/*
+ * An exit that an instruction asked for interrupts no event. What comes with the instruction's end, an interrupt shadow, a
+ * single step, RIP past 4 GiB, is for the long way.
+ */
+static __always_inline enum hot hot(struct vmx_vcpu *vmx)
+{
+	struct keel_vcpu *vcpu = &vmx->vcpu;
+	u64 rip, next;
+	u32 len;
+
 	switch (vmx->exit.reason) {
 	case VMX_EXIT_CPUID:
-	case VMX_EXIT_VMCALL:
+		vcpu->exit.reason = KEEL_REASON_CPUID;
+		break;
 	case VMX_EXIT_RDMSR:
+		vcpu->exit.reason = KEEL_REASON_RDMSR;
+		break;
 	case VMX_EXIT_WRMSR:
-	case VMX_EXIT_IO:
-	case VMX_EXIT_EPT_VIOLATION:
-		return !(vmx->exit.idt_info & VMX_INTR_VALID);
+		vcpu->exit.reason = KEEL_REASON_WRMSR;
+		break;
+	case VMX_EXIT_VMCALL:
+		vcpu->exit.reason = KEEL_REASON_HYPERCALL;
+		break;
+	default:
+		return HOT_NOTHING;
 	}
-	return false;
+	if (unlikely(vmx_read_again(VMCS_GUEST_INTR_STATE) & (VMX_STATE_STI | VMX_STATE_MOV_SS)) ||
+	    unlikely(vmx_read_again(VMCS_GUEST_RFLAGS) & (X86_EFLAGS_RF | X86_EFLAGS_TF)))
+		return HOT_NOTHING;
+	rip = vmx_read_again(VMCS_GUEST_RIP);
+	len = vmx_read_again(VMCS_EXIT_INSN_LEN);
+	next = rip + len;
+	if (unlikely((u32)next < len))
+		return HOT_NOTHING;
+	if (vcpu->exit.reason == KEEL_REASON_CPUID) {
+		if (unlikely(!keel_hot_cpuid(vcpu)))
+			return HOT_NOTHING;
+		vmx_write(VMCS_GUEST_RIP, next);
+		return HOT_AGAIN;
+	}
+	if (static_branch_unlikely(&keel_checked))
+		vcpu->st.cr2 = native_read_cr2();
+	vcpu->st_valid = KEEL_ST_DR;
+	vmx->intr_state_valid = false;
+	if (vcpu->exit.reason == KEEL_REASON_WRMSR) {
+		if (!keel_hot_wrmsr(vcpu))
+			return HOT_NOTHING;
+	} else if (vcpu->exit.reason == KEEL_REASON_RDMSR) {
+		if (!keel_hot_rdmsr(vcpu))
+			return HOT_NOTHING;
+	} else if (!in_kernel64(rip) || !keel_hot_hypercall(vcpu)) {
+		return HOT_NOTHING;
+	}
+	if (static_branch_unlikely(&keel_checked))
+		WARN_ONCE(native_read_cr2() != vcpu->st.cr2, "keel: a page fault between two entries");
+	vmx_write(VMCS_GUEST_RIP, next);
+	return keel_cycle_ends(vcpu, KEEL_RESUME) || vmx->stale || vmx->flush ? HOT_LEAVE : HOT_AGAIN;
+}
+
+/* Back into the guest behind hot(): nothing but RIP is written. True: nothing was entered. */
+static __always_inline bool switch_again(struct vmx_vcpu *vmx)
+{
+	if (unlikely(vmx->vcpu.cpu_deadline || vmx->timer_on))
+		write_timer(vmx);
+	/* The timer was switched on or off, or something cannot be written. */
+	if (unlikely(vmx->stale))
+		vmx_write_stale(vmx);
+	if (unlikely(this_cpu_read(vmx_cpu.failed)))
+		return true;
+	check_entry(vmx, false);
+	return world_switch(vmx, true);
+}
+
+/* The other exits that leave nothing to do but what their handlers do. An event that was interrupted is the core's first. */
+static __always_inline bool served_here(const struct vmx_vcpu *vmx)
+{
+	return (vmx->exit.reason == VMX_EXIT_EPT_VIOLATION || vmx->exit.reason == VMX_EXIT_IO) &&
+	       !(vmx->exit.idt_info & VMX_INTR_VALID);
 }
 
 /* As vmx_vcpu_handle_exit() would, sooner. */
 static __always_inline int serve(struct vmx_vcpu *vmx)
 {
-	struct keel_vcpu *vcpu = &vmx->vcpu;
-
-	vcpu->st_valid = KEEL_ST_RIP | KEEL_ST_DR;
-	switch (vmx->exit.reason) {
-	case VMX_EXIT_CPUID:
-		return keel_exit_cpuid(vcpu);
-	case VMX_EXIT_RDMSR:
-		return keel_exit_rdmsr(vcpu);
-	case VMX_EXIT_WRMSR:
-		return keel_exit_wrmsr(vcpu);
-	case VMX_EXIT_VMCALL:
-		return keel_exit_hypercall(vcpu);
-	case VMX_EXIT_EPT_VIOLATION:
-		return vmx_exit_ept_violation(vmx);
-	default:
-		return vmx_exit_io(vmx);
-	}
+	vmx->vcpu.st_valid = KEEL_ST_RIP | KEEL_ST_DR;
+	return vmx->exit.reason == VMX_EXIT_IO ? vmx_exit_io(vmx) : vmx_exit_ept_violation(vmx);
 }
 
-/* The shortest way back into the guest, as in SVM's cycle(): run.c is left out until there is a request. */
+static enum keel_exit_class leave_hot(struct vmx_vcpu *vmx)
+{
+	read_regs(vmx);
+	vmx->exit.idt_info = 0;
+	vmx->vcpu.exit.result = KEEL_RESUME;
+	vmx->vcpu.st_valid |= KEEL_ST_RIP;
+	return KEEL_EXIT_SERVED;
+}
+
+/*
+ * The shortest way back into the guest, as in SVM's cycle(): run.c is left out until there is a request. @class is of an
+ * exit whose registers have been read.
+ */
 static enum keel_exit_class cycle(struct vmx_vcpu *vmx, enum keel_exit_class class)
 {
 	struct keel_vcpu *vcpu = &vmx->vcpu;
+	bool again = false;
+	enum hot done;
 	int r;
 
-	while (class == KEEL_EXIT_HOT && served_here(vmx)) {
+	for (;;) {
+		for (; (done = hot(vmx)) == HOT_AGAIN; again = true)
+			if (unlikely(switch_again(vmx))) {
+				read_regs(vmx);
+				return entry_failed(vmx);
+			}
+		if (unlikely(done == HOT_LEAVE))
+			return leave_hot(vmx);
+		if (again) {
+			class = after_exit(vmx);
+			if (unlikely((vmx->exit.idt_info & VMX_INTR_VALID) || vcpu->ev.nmi.masked))
+				complete_events(vmx);
+		}
+		if (class != KEEL_EXIT_HOT || !served_here(vmx))
+			return class;
 		r = serve(vmx);
 		if (keel_cycle_ends(vcpu, r) || vmx->stale) {
 			vcpu->exit.result = r;
@@ -297,8 +418,8 @@ static enum keel_exit_class cycle(struct vmx_vcpu *vmx, enum keel_exit_class cla
 		class = switch_to_guest(vmx, false);
 		if (unlikely((vmx->exit.idt_info & VMX_INTR_VALID) || vcpu->ev.nmi.masked) && !vmx->failed)
 			complete_events(vmx);
+		again = false;
 	}
-	return class;
 }
 
 /**
@@ -409,6 +530,10 @@ void vmx_vcpu_update(struct keel_vcpu *vcpu, u32 what)
 		vmx_update_intercepts(vcpu);
 	if (what & KEEL_UPDATE_APIC)
 		vmx_apic_update(vmx);
-	if (what & KEEL_UPDATE_TSC)
-		vmx->stale |= VMX_STALE_CTL;
+	if (what & KEEL_UPDATE_TSC) {
+		if (vcpu->in_window)
+			vmx_write(VMCS_TSC_OFFSET, vcpu->tsc_offset);
+		else
+			vmx->stale |= VMX_STALE_CTL;
+	}
 }

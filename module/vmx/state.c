@@ -132,21 +132,10 @@ static void crs_set(struct vmx_vcpu *vmx, const struct keel_state *st)
 			vmx_write(VMCS_GUEST_PDPTE + 2 * i, st->pdpte[i]);
 }
 
-/**
- * vmx_get_state() - read groups of the guest's state
- * @vcpu: the vCPU, locked, inside its window
- * @mask: KEEL_ST_*
- *
- * CR2 and the GPRs are saved at each exit; of the MSRs, those that the guest cannot write without an exit
- * are always current.
- */
-void vmx_get_state(struct keel_vcpu *vcpu, u32 mask)
+static void state_read(struct vmx_vcpu *vmx, u32 mask)
 {
-	struct vmx_vcpu *vmx = to_vmx(vcpu);
-	struct keel_state *st = &vcpu->st;
+	struct keel_state *st = &vmx->vcpu.st;
 
-	if (WARN_ON_ONCE(!vcpu->in_window))
-		return;
 	if (mask & KEEL_ST_CS)
 		cs_get(st);
 	if (mask & KEEL_ST_OTHER_SEGS)
@@ -158,7 +147,6 @@ void vmx_get_state(struct keel_vcpu *vcpu, u32 mask)
 	if (mask & KEEL_ST_CR)
 		crs_get(vmx, st);
 	if (mask & KEEL_ST_MSR) {
-		st->kernel_gs_base = keel_rdmsr(MSR_KERNEL_GS_BASE);
 		st->sysenter_cs = vmx_read(VMCS_GUEST_SYSENTER_CS);
 		st->sysenter_esp = vmx_read(VMCS_GUEST_SYSENTER_ESP);
 		st->sysenter_eip = vmx_read(VMCS_GUEST_SYSENTER_EIP);
@@ -173,6 +161,40 @@ void vmx_get_state(struct keel_vcpu *vcpu, u32 mask)
 		st->int_shadow = (state & VMX_STATE_STI ? KEEL_SHADOW_STI : 0) |
 				 (state & VMX_STATE_MOV_SS ? KEEL_SHADOW_MOV_SS : 0);
 	}
+}
+
+/**
+ * vmx_get_state() - read groups of the guest's state
+ * @vcpu: the vCPU, locked
+ * @mask: KEEL_ST_*
+ *
+ * CR2 and the GPRs are saved at exits; of the MSRs, those that the guest cannot write without an exit
+ * are always current. Outside the window all that is missing is read at once: it takes VMX operation.
+ */
+void vmx_get_state(struct keel_vcpu *vcpu, u32 mask)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	unsigned long flags;
+
+	if (vcpu->in_window) {
+		if (mask & KEEL_ST_MSR)
+			vcpu->st.kernel_gs_base = keel_rdmsr(MSR_KERNEL_GS_BASE);
+		state_read(vmx, mask);
+		return;
+	}
+	/* The window has left that behind. */
+	if (!(mask & ~KEEL_ST_SHADOW)) {
+		state_read(vmx, mask);
+		return;
+	}
+	mask = KEEL_ST_ALL & ~vcpu->st_valid;
+	if (vmx_vmcs_reach(vmx, &flags)) {
+		keel_vm_kill(vcpu->vm, "VMX operation is refused, and with it the guest's state");
+		return;
+	}
+	state_read(vmx, mask);
+	vmx_vmcs_leave(vmx, flags);
+	vcpu->st_valid |= mask;
 }
 
 /**

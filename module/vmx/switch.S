@@ -124,7 +124,9 @@ SYM_INNER_LABEL_ALIGN(vmx_exit_point, SYM_L_GLOBAL)
 
 	xor	%ebx, %ebx
 
-	FILL_RETURN_BUFFER %rax, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT, X86_FEATURE_RSB_VMEXIT_LITE
+	ALTERNATIVE_2 "jmp .Lreturns_done", "", X86_FEATURE_RSB_VMEXIT, "jmp .Lone_return", X86_FEATURE_RSB_VMEXIT_LITE
+	FILL_RETURN_STACK RSB_CLEAR_LOOPS
+.Lreturns_done:
 
 4:	ALTERNATIVE "jmp .Lhost_ctrl_done", "", X86_FEATURE_MSR_SPEC_CTRL
 	mov	16(%rsp), %rdi
@@ -156,4 +158,8 @@ SYM_INNER_LABEL_ALIGN(vmx_exit_point, SYM_L_GLOBAL)
 
 3:	mov	$1, %ebx
 	jmp	4b
+
+.Lone_return:
+	FILL_RETURN_STACK 1
+	jmp	.Lreturns_done
 SYM_FUNC_END(vmx_switch)

@@ -166,6 +166,7 @@ void vmx_vcpu_reset(struct keel_vcpu *vcpu, bool init)
 	vmx->tpr_shadow = vmx_caps.tpr_shadow && vcpu->apic;
 	vmx->ctl[VMX_CPU] |= vmx->tpr_shadow ? VMX_CPU_TPR_SHADOW : VMX_CPU_CR8_LOAD | VMX_CPU_CR8_STORE;
 	vcpu->virt_timer = vmx_caps.timer && vcpu->apic;
+	vmx->timer_on = false;
 	vmx->intr_state = 0;
 	vmx->intr_state_valid = true;
 	vmx->injecting = false;

@@ -2,9 +2,9 @@
 /*
  * What the files of the VMX backend share. Manual: SDM volume 3C, chapters 24 to 31.
  *
- * The VMCS can be read and written only inside the window (enter.c says why). What the core asks for
+ * The VMCS can be read and written only inside the window (window.c says why). What the core asks for
  * outside of it is kept in struct vmx_vcpu and marked in @stale; what the core wants to know outside of it
- * was read when the window closed.
+ * has been read, or takes VMX operation for a moment (vmx_vmcs_reach()).
  */
 #ifndef KEEL_VMX_VMX_H
 #define KEEL_VMX_VMX_H
@@ -105,6 +105,7 @@ struct vmx_vcpu {
 	u64 cr4_guest_owned;
 	u8 tpr_threshold;
 	bool tpr_shadow;	/* the local APIC's page is the virtual-APIC page */
+	bool timer_on;		/* the preemption timer counts */
 	u64 turn_end;		/* with vmx_caps.turn: the TSC at which this window is to end */
 	bool svi_stale;		/* what is in service was changed by software */
 	u64 eoi_exits[4];	/* what the VMCS has: vectors whose EOI exits */
@@ -179,6 +180,8 @@ void vmx_set_state(struct keel_vcpu *vcpu, u32 mask);
 void vmx_cpu_read_msrs(void);
 void vmx_hw_emergency(void);
 void vmx_load_msrs(struct keel_vcpu *vcpu);
+int vmx_vmcs_reach(struct vmx_vcpu *vmx, unsigned long *flags);
+void vmx_vmcs_leave(struct vmx_vcpu *vmx, unsigned long flags);
 int vmx_window_open(struct keel_vcpu *vcpu);
 void vmx_window_close(struct keel_vcpu *vcpu);
 

@@ -228,10 +228,63 @@ static void host_nmi(void)
 }
 
 /**
+ * vmx_vmcs_reach() - outside the window: the vCPU's VMCS can be read from now on, until vmx_vmcs_leave()
+ * @vmx: the vCPU, locked
+ * @flags: for vmx_vmcs_leave(); interrupts are off until then
+ *
+ * No guest is entered, so nothing of the host's is spoilt but what operation_begin() keeps.
+ *
+ * Return: 0; -EBUSY, -EIO: as vmx_window_open(), and nothing has happened
+ */
+int vmx_vmcs_reach(struct vmx_vcpu *vmx, unsigned long *flags)
+{
+	struct vmx_cpu *vc;
+	int err;
+
+	local_irq_save(*flags);
+	vc = this_cpu_ptr(&vmx_cpu);
+	err = operation_begin(vc);
+	if (!err && vmx_ptrld(vmx->vmcs_pa)) {
+		operation_end(vc);
+		err = -EIO;
+	}
+	if (err)
+		local_irq_restore(*flags);
+	return err;
+}
+
+/**
+ * vmx_vmcs_leave() - end what vmx_vmcs_reach() has begun
+ * @vmx: the vCPU, locked
+ * @flags: from there
+ */
+void vmx_vmcs_leave(struct vmx_vcpu *vmx, unsigned long flags)
+{
+	vmx_clear(vmx->vmcs_pa);
+	operation_end(this_cpu_ptr(&vmx_cpu));
+	local_irq_restore(flags);
+}
+
+/* Is the last exit of those whose handlers, outside the window, look at more than a few registers? */
+static bool needs_state(const struct vmx_vcpu *vmx)
+{
+	switch (vmx->exit.reason) {
+	case VMX_EXIT_EXCEPTION_NMI:
+	case VMX_EXIT_TASK_SWITCH:
+	case VMX_EXIT_CR:
+	case VMX_EXIT_DR:
+	case VMX_EXIT_APIC_ACCESS:
+		return true;
+	}
+	return false;
+}
+
+/**
  * vmx_window_close() - end VMX operation; the host is as before
  * @vcpu: the vCPU; interrupts off
  *
- * All of the guest's state is read first: outside the window there is no VMCS.
+ * Of the guest's state what nearly every exit needs has been read; vmx_get_state() comes back for the rest. What is in
+ * the CPU and not in the VMCS is read here.
  */
 void vmx_window_close(struct keel_vcpu *vcpu)
 {
@@ -240,7 +293,10 @@ void vmx_window_close(struct keel_vcpu *vcpu)
 	bool nmi = vmx->nmi_taken;
 
 	vmx_host_event(vmx);
-	keel_st(vcpu, KEEL_ST_ALL);
+	if (needs_state(vmx))
+		keel_st(vcpu, KEEL_ST_ALL);
+	else if (!(vcpu->st_valid & KEEL_ST_MSR))
+		vcpu->st.kernel_gs_base = keel_rdmsr(MSR_KERNEL_GS_BASE);
 	vmx_interruptibility(vmx);
 	swap_msrs(vc, vc->host_msr);
 	vmx_clear(vmx->vmcs_pa);

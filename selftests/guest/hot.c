@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Exits that come again and again, which a hypervisor serves by what it knows of the last ones: that what it knows is true
+ * each time, and that what comes with an instruction's end, a trap or the end of an interrupt shadow, is not lost.
+ * Intel SDM volume 2, STI; volume 3, 6.8 and 17.3.1.4 (single step); 11.8.5 (EOI).
+ */
+#include <string.h>
+#include "kselftest_harness.h"
+#include "guest.h"
+
+#define VEC		0x61
+#define ISR_WORD	0x130		/* of VEC */
+#define SELF_IPI	"movl $0x44061, 0x300(%rdi)\n"
+#define ENABLE_APIC	"movl $0xfee00000, %edi\n" "movl $0x1ff, 0xf0(%rdi)\n"
+#define TSC_ADJUST	"movl $0x3b, %ecx\n" "xorl %eax, %eax\n" "xorl %edx, %edx\n"
+#define MSR_CPUID_FAULTS	0x140
+
+FIXTURE(hot) {
+	struct guest g;
+};
+
+FIXTURE_SETUP(hot)
+{
+	guest_create(&self->g, GUEST_IRQCHIP);
+	vcpu_set_supported_cpuid(&self->g.cpu, self->g.dev);
+}
+
+FIXTURE_TEARDOWN(hot)
+{
+	guest_destroy(&self->g);
+}
+
+/* Four times, the last of them stepped. The only NOP is behind it. */
+#define STEPPED(name, ready, insn)						\
+	GUEST(name##_stepped, 64,						\
+	      "movl $4, %ebp\n" "1:" ready insn "decl %ebp\n" "jnz 1b\n" ready	\
+	      "pushfq\n" "orq $0x100, (%rsp)\n" "popfq\n" insn "nop\n" G_DONE);	\
+	/* The same with an interrupt that waits for the end of STI's shadow. */	\
+	GUEST(name##_shadowed, 64,						\
+	      ENABLE_APIC "movl $0, 0xb0(%rdi)\n" "movl $4, %ebp\n" "1:" ready insn "decl %ebp\n" "jnz 1b\n"	\
+	      SELF_IPI ready "sti\n" insn "nop\n" "cli\n" G_DONE)
+
+STEPPED(cpuid, "xorl %eax, %eax\n" "xorl %ecx, %ecx\n", "cpuid\n");
+STEPPED(rdmsr, TSC_ADJUST, "rdmsr\n");
+STEPPED(wrmsr, TSC_ADJUST, "wrmsr\n");
+STEPPED(vmmcall, "movl $1000, %eax\n", "vmmcall\n");
+STEPPED(vmcall, "movl $1000, %eax\n", "vmcall\n");
+STEPPED(pic, "", "inb $0x21, %al\n");
+
+#define NAMED(name)	{ #name, BLOB(name##_stepped), BLOB(name##_shadowed) }
+
+static const struct {
+	const char *name;
+	struct guest_blob stepped, shadowed;
+} instructions[] = { NAMED(cpuid), NAMED(rdmsr), NAMED(wrmsr), NAMED(vmmcall), NAMED(vmcall), NAMED(pic) };
+
+/* Is the frame on the guest's stack one of that vector, behind the instruction? */
+static bool behind(struct guest *g, int vector)
+{
+	struct guest_exc e = guest_exc(g);
+
+	return e.vector == vector && e.rip >= GUEST_CODE && g->mem[e.rip] == 0x90;
+}
+
+TEST_F(hot, trap_flag)
+{
+	struct guest *g = &self->g;
+	int i;
+
+	if (in_testhost("vmx"))
+		SKIP(return, "after an exit, Bochs' VT-x takes the trap of the instruction that is to come");
+	for (i = 0; i < ARRAY_SIZE(instructions); i++) {
+		/* In-tree KVM loses the trap where it has emulated the other vendor's instruction. */
+		if (!dev_is_keel(g->dev) && strstr(instructions[i].name, "call"))
+			continue;
+		guest_start(g, MODE_LONG, instructions[i].stepped);
+		ASSERT_PORT(PORT_EXC, g);
+		EXPECT_TRUE(behind(g, DB_VECTOR)) {
+			TH_LOG("%s: vector %ld at %#lx", instructions[i].name, (long)guest_exc(g).vector,
+			       (long)guest_exc(g).rip);
+		}
+	}
+}
+
+TEST_F(hot, interrupt_shadow)
+{
+	struct guest *g = &self->g;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(instructions); i++) {
+		/* The other vendor's raises #UD first, and emulators let that end the shadow. */
+		if (!strcmp(instructions[i].name, in_testhost("vmx") ? "vmmcall" : "vmcall"))
+			continue;
+		guest_start(g, MODE_LONG, instructions[i].shadowed);
+		ASSERT_PORT(PORT_EXC, g);
+		EXPECT_TRUE(behind(g, VEC)) {
+			TH_LOG("%s: vector %ld at %#lx", instructions[i].name, (long)guest_exc(g).vector,
+			       (long)guest_exc(g).rip);
+		}
+	}
+}
+
+GUEST(eoi, 64,
+	ENABLE_APIC "xorl %esi, %esi\n"
+	"1:" SELF_IPI "sti\n" "nop\n" "cli\n"
+	".globl eoi_by\n" "eoi_by: movl $0, 0xb0(%rdi)\n" "pushq %rax\n" "pushq %rax\n"
+	"movq %rsp, %rdx\n" "movl $" STR(GUEST_STACK) ", %esp\n"
+	"movl " STR(ISR_WORD) "(%rdi), %ebx\n" G_SYNC "jmp 1b\n");
+extern const char eoi_by[];
+
+/* Ways to write to the register at 0xb0(%rdi), @len bytes; the rest of twelve is PUSHes, so that none can be missed. */
+#define WAY(name, ...)	{ name, sizeof((uint8_t[]){ __VA_ARGS__ }), { __VA_ARGS__ } }
+#define IN_EOI		0xb0, 0, 0, 0
+#define ZERO		0, 0, 0, 0
+
+static const struct {
+	const char *name;
+	int len;
+	uint8_t code[12];
+} ways[] = {
+	WAY("mov imm", 0xc7, 0x87, IN_EOI, ZERO),
+	WAY("mov reg", 0x89, 0xb7, IN_EOI),
+	WAY("another register first", 0x89, 0x77, 0x00, 0x89, 0xb7, IN_EOI),
+	WAY("xchg", 0x87, 0xb7, IN_EOI),
+	WAY("and", 0x21, 0xb7, IN_EOI),
+	WAY("mov with DS prefix", 0x3e, 0xc7, 0x87, IN_EOI, ZERO),
+	WAY("mov, rex", 0x40, 0xc7, 0x87, IN_EOI, ZERO),
+	WAY("movnti", 0x0f, 0xc3, 0xb7, IN_EOI),
+};
+
+/* Each interrupt has ended behind its EOI, and the next comes; the code is changed again and again. */
+TEST_F(hot, eoi_by_what_stands_there)
+{
+	struct guest *g = &self->g;
+	int round, i, n;
+
+	guest_start(g, MODE_LONG, BLOB(eoi));
+	for (round = 0; round < 3; round++) {
+		for (i = 0; i < ARRAY_SIZE(ways); i++) {
+			uint8_t *by = g->mem + GUEST_CODE + (eoi_by - eoi_start);
+
+			memset(by, 0x50, sizeof(ways[i].code));
+			memcpy(by, ways[i].code, ways[i].len);
+			for (n = 0; n < 5; n++) {
+				ASSERT_PORT(PORT_EXC, g);
+				ASSERT_EQ(VEC, guest_exc(g).vector);
+				ASSERT_PORT(PORT_SYNC, g);
+				ASSERT_EQ(0, vcpu_regs(&g->cpu).rbx) {
+					TH_LOG("%s: still in service", ways[i].name);
+				}
+				ASSERT_EQ(GUEST_STACK - 8 * (12 - ways[i].len), vcpu_regs(&g->cpu).rdx) {
+					TH_LOG("%s: another length", ways[i].name);
+				}
+			}
+		}
+	}
+}
+
+GUEST(in_user_mode, 64, "1: xorl %eax, %eax\n" "xorl %ecx, %ecx\n" "cpuid\n" G_SYNC "jmp 1b\n");
+
+/* CPUID faults from the moment on that the MSR says so, and no longer. */
+TEST_F(hot, cpuid_faults)
+{
+	struct guest *g = &self->g;
+	struct kvm_sregs s;
+	struct kvm_regs r;
+	int i;
+
+	guest_start(g, MODE_LONG, BLOB(in_user_mode));
+	s = vcpu_sregs(&g->cpu);
+	s.cs.selector = SEL_UCODE64;
+	s.cs.dpl = 3;
+	s.ss.selector = SEL_UDATA;
+	s.ss.dpl = 3;
+	vcpu_set_sregs(&g->cpu, &s);
+	r = vcpu_regs(&g->cpu);
+	r.rflags |= 0x3000;	/* IOPL */
+	vcpu_set_regs(&g->cpu, &r);
+	for (i = 0; i < 4; i++)
+		ASSERT_PORT(PORT_SYNC, g);
+	ASSERT_EQ(1, vcpu_set_msr(&g->cpu, MSR_CPUID_FAULTS, 1));
+	ASSERT_PORT(PORT_EXC, g);
+	EXPECT_EQ(GP_VECTOR, guest_exc(g).vector);
+	EXPECT_EQ(0x0f, g->mem[guest_exc(g).rip]);
+	ASSERT_EQ(1, vcpu_set_msr(&g->cpu, MSR_CPUID_FAULTS, 0));
+	/* The stub goes back to the CPUID. */
+	for (i = 0; i < 4; i++)
+		ASSERT_PORT(PORT_SYNC, g);
+}
+
+TEST_HARNESS_MAIN
