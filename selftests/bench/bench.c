@@ -22,6 +22,7 @@
 #include "evfd.h"
 #include "footprint.h"
 #include "guest.h"
+#include "interrupts.h"
 #include "ipi.h"
 #include "loads.h"
 #include "pieces.h"
@@ -147,6 +148,7 @@ static const struct figure {
 	ROW("invlpg", b_invlpg, 0),
 	ROW("state_save", b_empty, IRQCHIP | SAVE),
 	ROW("state_restore", b_empty, IRQCHIP | RESTORE),
+	{ .name = "external_interrupt", .other = external_interrupt },
 	{ .name = "ipi_asleep", .other = ipi_asleep },
 	{ .name = "load_compute", .other = load_compute },
 	{ .name = "load_syscall", .other = load_syscall },
