@@ -185,6 +185,7 @@ static __always_inline void world_switch(struct svm_vcpu *svm, bool served)
 		keel_stats_entry(&vcpu->stats, vcpu->exit.reason);
 	svm_switch(svm->vmcb_pa, st->gpr, this_cpu_read(svm_cpu.host_state_pa), &vcpu->spec.sw);
 	keel_stats_exit(&vcpu->stats, served);
+	vcpu->st_valid = KEEL_ST_DR;
 	if (unlikely(vcpu->switch_pkru))
 		keel_pkru_restore(vcpu);
 
@@ -202,6 +203,7 @@ static __always_inline void regs_out(struct svm_vcpu *svm)
 	st->gpr[KEEL_RSP] = s->rsp;
 	st->rip = s->rip;
 	st->rflags = s->rflags;
+	svm->vcpu.st_valid |= KEEL_ST_RIP;
 }
 
 static __always_inline void regs_in(struct svm_vcpu *svm, u64 rflags)
@@ -284,7 +286,6 @@ static __always_inline enum hot hot(struct svm_vcpu *svm)
 		s->rip = next;
 		return HOT_AGAIN;
 	}
-	vcpu->st_valid = KEEL_ST_DR;
 	if (vcpu->exit.reason == KEEL_REASON_WRMSR) {
 		if (!keel_hot_wrmsr(vcpu))
 			return HOT_NOTHING;

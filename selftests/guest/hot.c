@@ -188,4 +188,35 @@ TEST_F(hot, cpuid_faults)
 		ASSERT_PORT(PORT_SYNC, g);
 }
 
+#define FUNCTION	0x70000UL	/* with the second tables: the page behind it */
+#define TABLES		0x60000UL	/* the second PML4, PDPT, PD and page table */
+
+GUEST(two_spaces, 64,
+	"movl $4, %ebp\n" "1: xorl %eax, %eax\n" "xorl %ecx, %ecx\n" "movl $" STR(0x70000) ", %esi\n" "call *%rsi\n"
+	"decl %ebp\n" "jnz 1b\n"
+	"movl $" STR(0x60000) ", %eax\n" "movq %rax, %cr3\n"
+	"xorl %eax, %eax\n" "xorl %ecx, %ecx\n" "call *%rsi\n" G_DONE);
+
+/* At one address two programs have a CPUID, the second one with a prefix. */
+TEST_F(hot, another_address_space)
+{
+	struct guest *g = &self->g;
+	uint64_t *second = (void *)(g->mem + TABLES);
+	int i;
+
+	guest_start(g, MODE_LONG, BLOB(two_spaces));
+	memcpy(g->mem + FUNCTION, "\x0f\xa2\xc3", 3);
+	memcpy(g->mem + FUNCTION + PAGE_SIZE, "\x66\x0f\xa2\xc3", 4);
+	memcpy(second, g->mem + GUEST_PML4, PAGE_SIZE);
+	memcpy(second + 512, g->mem + GUEST_PDPT, PAGE_SIZE);
+	memcpy(second + 1024, g->mem + GUEST_PD, PAGE_SIZE);
+	second[0] = (TABLES + PAGE_SIZE) | 7;
+	second[512] = (TABLES + 2 * PAGE_SIZE) | 7;
+	second[1024] = (TABLES + 3 * PAGE_SIZE) | 7;
+	for (i = 0; i < 512; i++)
+		second[1536 + i] = i * PAGE_SIZE | 7;
+	second[1536 + FUNCTION / PAGE_SIZE] += PAGE_SIZE;
+	ASSERT_DONE(g);
+}
+
 TEST_HARNESS_MAIN
