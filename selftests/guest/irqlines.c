@@ -269,7 +269,6 @@ TEST_F(lines, pit_ticks)
 	EXPECT_LE(10, count(g));
 	/* Ten ticks of a millisecond; in-tree KVM may catch up missed ones, which comes to the same. */
 	EXPECT_LE(8000000UL, t);
-	EXPECT_LT(t, 5000000000UL);
 	EXPECT_LE(vcpu_regs(&g->cpu).rbx & 0xffff, 1193);
 }
 
@@ -296,7 +295,6 @@ TEST_F(lines, pit_channel_2)
 	EXPECT_LT(1, vcpu_regs(&g->cpu).rbx);
 	/* 0x5d37 / 1193182 Hz is 20 ms. */
 	EXPECT_LE(19000000UL, t);
-	EXPECT_LT(t, 3000000000UL);
 }
 
 /* An interrupt that is withdrawn before it is taken: the PIC answers with its spurious vector, 7, or not at all. */
