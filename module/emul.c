@@ -777,9 +777,15 @@ static int finish(struct keel_vcpu *vcpu, int status)
  */
 int keel_emulate_again(struct keel_vcpu *vcpu)
 {
+	int srcu = srcu_read_lock(&vcpu->vm->srcu);
+	int r;
+
+	vcpu->look = true;
 	vcpu->emul->err = 0;
 	load_registers(vcpu);
-	return vcpu->emul->again(vcpu);
+	r = vcpu->emul->again(vcpu);
+	srcu_read_unlock(&vcpu->vm->srcu, srcu);
+	return r;
 }
 
 static int execute(struct keel_vcpu *vcpu)

@@ -42,14 +42,15 @@ struct keel_irqfds {
 
 /**
  * struct keel_ioeventfds - eventfds that guest writes signal
- * @buckets: KEEL_IOEVENTFD_BUCKETS, NULL before the first; vm->srcu, written under vm->slots_lock
+ * @buckets: KEEL_IOEVENTFD_BUCKETS, NULL before the first; RCU, written under vm->slots_lock
  * @factor: odd and random: a hash by multiplication that a client cannot foresee
- * @nr: entries
+ * @nr: entries; not 0: @buckets is there
+ * @nr_valued: those of them that match one value
  */
 struct keel_ioeventfds {
 	struct hlist_head *buckets;
-	u64 factor[3];
-	unsigned int nr;
+	u64 factor[2];
+	unsigned int nr, nr_valued;
 };
 
 /**
@@ -75,7 +76,6 @@ void keel_irqfd_acked(struct keel_vm *vm, u32 gsi);
 long keel_irqfd_ioctl(struct keel_vm *vm, const void __user *arg);
 
 /* ioeventfd.c */
-int keel_ioeventfd_write(struct keel_vm *vm, unsigned int bus, u64 addr, unsigned int len, const void *val);
 void keel_ioeventfd_destroy(struct keel_vm *vm);
 long keel_ioeventfd_ioctl(struct keel_vm *vm, const void __user *arg);
 

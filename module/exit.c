@@ -427,22 +427,6 @@ static bool rip_unmoved(struct keel_vcpu *vcpu)
 	return keel_st(vcpu, KEEL_ST_RIP)->rip == vcpu->pio.rip && !vcpu->pio.moved;
 }
 
-static void io_in_result(struct keel_vcpu *vcpu, const void *data, u8 size)
-{
-	u64 *rax = &vcpu->st.gpr[KEEL_RAX];
-
-	switch (size) {
-	case 1:
-		*rax = (*rax & ~0xffULL) | *(const u8 *)data;
-		break;
-	case 2:
-		*rax = (*rax & ~0xffffULL) | *(const u16 *)data;
-		break;
-	default:
-		*rax = *(const u32 *)data;
-	}
-}
-
 /* The client is done: the instruction ends, unless the client has moved RIP itself. */
 static int complete_pio(struct keel_vcpu *vcpu)
 {
@@ -452,7 +436,7 @@ static int complete_pio(struct keel_vcpu *vcpu)
 		u32 val = 0;
 
 		memcpy(&val, vcpu->pio_data, vcpu->pio.size);
-		io_in_result(vcpu, &val, vcpu->pio.size);
+		keel_in_result(vcpu, val, vcpu->pio.size);
 	}
 	step_over(vcpu, vcpu->pio.insn_len);
 	return KEEL_RESUME;
@@ -472,20 +456,16 @@ int keel_exit_io(struct keel_vcpu *vcpu, u16 port, u8 size, bool in, bool string
 {
 	struct kvm_run *run = vcpu->run;
 	u32 val = vcpu->st.gpr[KEEL_RAX];
-	int err, len;
+	bool searched = vcpu->pio.searched;
+	int len;
 
+	vcpu->pio.searched = false;
 	if (string)
 		return keel_exit_emulate(vcpu);
 	len = insn_length(vcpu);
 	if (len <= 0)
 		return no_length(vcpu, len);
-	if (in)
-		err = keel_io_read(vcpu, KEEL_PIO_BUS, port, size, &val);
-	else
-		err = keel_io_write(vcpu, KEEL_PIO_BUS, port, size, &val);
-	if (!err) {
-		if (in)
-			io_in_result(vcpu, &val, size);
+	if (!searched && keel_port_access(vcpu, port, size, in, false)) {
 		step_over(vcpu, len);
 		return KEEL_RESUME;
 	}

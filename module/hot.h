@@ -79,6 +79,15 @@ static __always_inline bool keel_hot_hypercall(struct keel_vcpu *vcpu)
 	return true;
 }
 
+/* IN or OUT of one datum. Where nobody in the kernel takes it, keel_exit_io() does not search again. */
+static __always_inline bool keel_hot_io(struct keel_vcpu *vcpu, u16 port, u8 size, bool in)
+{
+	if (keel_port_access(vcpu, port, size, in, true))
+		return true;
+	vcpu->pio.searched = true;
+	return false;
+}
+
 /* A store to the local APIC's EOI register, whose value means nothing; breakpoints on data are the emulator's. */
 static __always_inline bool keel_hot_eoi(struct keel_vcpu *vcpu)
 {

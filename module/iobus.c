@@ -4,7 +4,8 @@
  * single addresses (ioeventfd.c) come before them.
  *
  * Lists are changed under vm->slots_lock and read under vm->srcu; a range must outlive the grace period
- * that keel_io_unregister() waits for. Handlers run under vm->srcu (read side) and may run with interrupts off.
+ * that keel_io_unregister() waits for. Handlers run under vm->srcu (read side), those of
+ * writes with preemption off, and perhaps with interrupts off.
  */
 #include <linux/rculist.h>
 
@@ -70,6 +71,32 @@ int keel_io_read(struct keel_vcpu *vcpu, enum keel_bus bus, u64 addr, unsigned i
 }
 
 /**
+ * keel_io_write_range() - let an in-kernel device take a write that is no eventfd's
+ * @vcpu: the vCPU that writes
+ * @bus: KEEL_PIO_BUS or KEEL_MMIO_BUS
+ * @addr: port or guest physical address
+ * @len: bytes
+ * @val: @len bytes
+ *
+ * Return: 0, or -EOPNOTSUPP when no device takes it
+ */
+int keel_io_write_range(struct keel_vcpu *vcpu, enum keel_bus bus, u64 addr, unsigned int len, const void *val)
+{
+	struct keel_vm *vm = vcpu->vm;
+	struct keel_io_range *range;
+	int idx, r = -EOPNOTSUPP;
+
+	idx = srcu_read_lock(&vm->srcu);
+	for_each_hit(range, vm, bus, addr, len)
+		if (range->ops->write && !range->ops->write(vcpu, range->ctx, addr, len, val)) {
+			r = 0;
+			break;
+		}
+	srcu_read_unlock(&vm->srcu, idx);
+	return r;
+}
+
+/**
  * keel_io_write() - let an eventfd or an in-kernel device take a write
  * @vcpu: the vCPU that writes
  * @bus: KEEL_PIO_BUS or KEEL_MMIO_BUS
@@ -81,20 +108,10 @@ int keel_io_read(struct keel_vcpu *vcpu, enum keel_bus bus, u64 addr, unsigned i
  */
 int keel_io_write(struct keel_vcpu *vcpu, enum keel_bus bus, u64 addr, unsigned int len, const void *val)
 {
-	struct keel_vm *vm = vcpu->vm;
-	struct keel_io_range *range;
-	int idx, r = -EOPNOTSUPP;
+	int r;
 
-	idx = srcu_read_lock(&vm->srcu);
-	if (!keel_ioeventfd_write(vm, bus, addr, len, val)) {
-		srcu_read_unlock(&vm->srcu, idx);
-		return 0;
-	}
-	for_each_hit(range, vm, bus, addr, len)
-		if (range->ops->write && !range->ops->write(vcpu, range->ctx, addr, len, val)) {
-			r = 0;
-			break;
-		}
-	srcu_read_unlock(&vm->srcu, idx);
+	preempt_disable();
+	r = keel_io_write_atomic(vcpu, bus, addr, len, val);
+	preempt_enable();
 	return r;
 }

@@ -3,11 +3,12 @@
  * KVM_IOEVENTFD: an eventfd that a guest's write to a port or an address signals, in place of an exit
  * (KVM API documentation, section 4.59).
  *
- * A hash table keyed by all that has to match: a write is looked up by its address alone (entries of
- * length 0), with its length, and with its length and value. Whoever could match the same write is
- * refused when it is made, so at most one of the three is there.
+ * A hash table keyed by the address and the value that has to match, 0 where any value does: a write is looked up by its
+ * address alone, and where there are eventfds with a value by both. Whoever could match the same write is refused when it
+ * is made, so at most one does.
  *
- * The table is changed under vm->slots_lock and read under vm->srcu, in any context.
+ * The table is changed under vm->slots_lock and read under RCU, where
+ * preemption is off.
  */
 #include <linux/eventfd.h>
 #include <linux/random.h>
@@ -20,11 +21,12 @@
 /* What a write has to be. */
 struct match {
 	u64 addr;
-	u64 value;		/* 0 in a wildcard */
+	u64 value;		/* 0 where any does */
 	u8 len;			/* bytes, 0: any */
-	u8 bus;
-	bool wildcard;		/* any value */
+	u8 kind;		/* the bus, and VALUED */
 };
+
+#define VALUED		2	/* one value, not any */
 
 struct ioeventfd {
 	struct hlist_node link;
@@ -36,72 +38,93 @@ struct ioeventfd {
 #define IOEVENTFD_FLAGS	(KVM_IOEVENTFD_FLAG_DATAMATCH | KVM_IOEVENTFD_FLAG_PIO | KVM_IOEVENTFD_FLAG_DEASSIGN | \
 			 1 << kvm_ioeventfd_flag_nr_fast_mmio)
 
-static struct hlist_head *bucket_of(struct keel_ioeventfds *fds, const struct match *m)
+/* Of all that match any value: by the address alone. */
+static __always_inline struct hlist_head *bucket_of(const struct keel_ioeventfds *fds, u64 addr, u64 value)
 {
-	u64 rest = m->len | m->bus << 4 | m->wildcard << 5;
-	u64 hash = m->addr * fds->factor[0] + m->value * fds->factor[1] + rest * fds->factor[2];
+	u64 hash = addr * fds->factor[0] + value * fds->factor[1];
 
 	return &fds->buckets[hash >> (64 - KEEL_IOEVENTFD_BITS)];
 }
 
-static bool same_match(const struct match *a, const struct match *b)
-{
-	return a->addr == b->addr && a->value == b->value && a->len == b->len && a->bus == b->bus &&
-	       a->wildcard == b->wildcard;
-}
-
-static struct ioeventfd *find(struct keel_vm *vm, const struct match *m)
+static __always_inline struct ioeventfd *find_wildcard(const struct keel_ioeventfds *fds, unsigned int bus, u64 addr,
+						       unsigned int len)
 {
 	struct ioeventfd *fd;
 
-	hlist_for_each_entry_srcu(fd, bucket_of(&vm->ioeventfds, m), link,
-				  srcu_read_lock_held(&vm->srcu) || lockdep_is_held(&vm->slots_lock))
-		if (same_match(&fd->match, m))
+	hlist_for_each_entry_rcu(fd, bucket_of(fds, addr, 0), link, rcu_read_lock_sched_held())
+		if (fd->match.addr == addr && fd->match.kind == bus && (likely(fd->match.len == len) || !fd->match.len))
 			return fd;
 	return NULL;
 }
 
+/* No eventfd of any value. */
+static noinline int write_valued(struct keel_vcpu *vcpu, enum keel_bus bus, u64 addr, unsigned int len, const void *val)
+{
+	const struct keel_ioeventfds *fds = &vcpu->vm->ioeventfds;
+	struct ioeventfd *fd;
+	u64 value = 0;
+
+	if (!READ_ONCE(fds->nr_valued) || len > sizeof(value))
+		return keel_io_write_range(vcpu, bus, addr, len, val);
+	memcpy(&value, val, len);
+	hlist_for_each_entry_rcu(fd, bucket_of(fds, addr, value), link, rcu_read_lock_sched_held())
+		if (fd->match.addr == addr && fd->match.value == value && fd->match.kind == (bus | VALUED) &&
+		    fd->match.len == len) {
+			keel_eventfd_signal(fd->eventfd);
+			return 0;
+		}
+	return keel_io_write_range(vcpu, bus, addr, len, val);
+}
+
 /**
- * keel_ioeventfd_write() - signal the eventfd of a write
- * @vm: the VM, vm->srcu held; interrupts may be off
+ * keel_io_write_atomic() - as keel_io_write(), where preemption or interrupts are off
+ * @vcpu: the vCPU that writes
  * @bus: KEEL_PIO_BUS or KEEL_MMIO_BUS
  * @addr: port or guest physical address
  * @len: bytes
  * @val: @len bytes
  *
- * Return: 0, or -EOPNOTSUPP when there is none
+ * Return: 0, or -EOPNOTSUPP when nobody takes it
  */
-int keel_ioeventfd_write(struct keel_vm *vm, unsigned int bus, u64 addr, unsigned int len, const void *val)
+int keel_io_write_atomic(struct keel_vcpu *vcpu, enum keel_bus bus, u64 addr, unsigned int len, const void *val)
 {
-	struct match m = { .addr = addr, .bus = bus, .wildcard = true };
+	const struct keel_ioeventfds *fds = &vcpu->vm->ioeventfds;
 	struct ioeventfd *fd;
 
-	if (!smp_load_acquire(&vm->ioeventfds.buckets) || !READ_ONCE(vm->ioeventfds.nr))
-		return -EOPNOTSUPP;
-	fd = find(vm, &m);
-	if (!fd && len <= sizeof(m.value)) {
-		m.len = len;
-		fd = find(vm, &m);
-	}
-	if (!fd && len <= sizeof(m.value)) {
-		m.wildcard = false;
-		memcpy(&m.value, val, len);
-		fd = find(vm, &m);
-	}
+	/* The number is read before the table, and written behind it. */
+	if (!smp_load_acquire(&fds->nr))
+		return keel_io_write_range(vcpu, bus, addr, len, val);
+	fd = find_wildcard(fds, bus, addr, len);
 	if (!fd)
-		return -EOPNOTSUPP;
+		return write_valued(vcpu, bus, addr, len, val);
 	keel_eventfd_signal(fd->eventfd);
 	return 0;
+}
+
+static bool same_match(const struct match *a, const struct match *b)
+{
+	return a->addr == b->addr && a->value == b->value && a->len == b->len && a->kind == b->kind;
+}
+
+/* The one that has been made with just these arguments; under vm->slots_lock. */
+static struct ioeventfd *find_same(struct keel_ioeventfds *fds, const struct match *m)
+{
+	struct ioeventfd *fd;
+
+	hlist_for_each_entry(fd, bucket_of(fds, m->addr, m->value), link)
+		if (same_match(&fd->match, m))
+			return fd;
+	return NULL;
 }
 
 /* Could one write match both? */
 static bool collide(const struct match *a, const struct match *b)
 {
-	if (a->bus != b->bus || a->addr != b->addr)
+	if (((a->kind ^ b->kind) & ~VALUED) || a->addr != b->addr)
 		return false;
 	if (!a->len || !b->len)
 		return true;
-	return a->len == b->len && (a->wildcard || b->wildcard || a->value == b->value);
+	return a->len == b->len && (!(a->kind & b->kind & VALUED) || a->value == b->value);
 }
 
 static bool collides(struct keel_ioeventfds *fds, const struct match *m)
@@ -129,20 +152,20 @@ static int make_table(struct keel_ioeventfds *fds)
 	get_random_bytes(fds->factor, sizeof(fds->factor));
 	for (i = 0; i < ARRAY_SIZE(fds->factor); i++)
 		fds->factor[i] |= 1;
-	smp_store_release(&fds->buckets, buckets);
+	fds->buckets = buckets;
 	return 0;
 }
 
 static struct match parse_match(const struct kvm_ioeventfd *args)
 {
-	bool wildcard = !(args->flags & KVM_IOEVENTFD_FLAG_DATAMATCH);
+	bool valued = args->flags & KVM_IOEVENTFD_FLAG_DATAMATCH;
+	u8 bus = args->flags & KVM_IOEVENTFD_FLAG_PIO ? KEEL_PIO_BUS : KEEL_MMIO_BUS;
 
 	return (struct match) {
 		.addr = args->addr,
-		.value = wildcard ? 0 : args->datamatch,
+		.value = valued ? args->datamatch : 0,
 		.len = args->len,
-		.bus = args->flags & KVM_IOEVENTFD_FLAG_PIO ? KEEL_PIO_BUS : KEEL_MMIO_BUS,
-		.wildcard = wildcard,
+		.kind = bus | (valued ? VALUED : 0),
 	};
 }
 
@@ -191,8 +214,9 @@ static long assign(struct keel_vm *vm, const struct kvm_ioeventfd *args)
 	if (!ret && fds->nr == KEEL_MAX_IOEVENTFDS)
 		ret = -ENOSPC;
 	if (!ret) {
-		WRITE_ONCE(fds->nr, fds->nr + 1);
-		hlist_add_head_rcu(&fd->link, bucket_of(fds, &fd->match));
+		hlist_add_head_rcu(&fd->link, bucket_of(fds, fd->match.addr, fd->match.value));
+		WRITE_ONCE(fds->nr_valued, fds->nr_valued + !!(fd->match.kind & VALUED));
+		smp_store_release(&fds->nr, fds->nr + 1);	/* the table before the number */
 	}
 	mutex_unlock(&vm->slots_lock);
 	if (ret) {
@@ -205,25 +229,27 @@ static long assign(struct keel_vm *vm, const struct kvm_ioeventfd *args)
 static long deassign(struct keel_vm *vm, const struct kvm_ioeventfd *args)
 {
 	struct eventfd_ctx *eventfd = eventfd_ctx_fdget(args->fd);
+	struct keel_ioeventfds *fds = &vm->ioeventfds;
 	struct match m = parse_match(args);
 	struct ioeventfd *fd = NULL;
 
 	if (IS_ERR(eventfd))
 		return PTR_ERR(eventfd);
 	mutex_lock(&vm->slots_lock);
-	if (vm->ioeventfds.buckets && args->len <= sizeof(m.value))
-		fd = find(vm, &m);
+	if (fds->buckets && args->len <= sizeof(m.value))
+		fd = find_same(fds, &m);
 	if (fd && fd->eventfd != eventfd)
 		fd = NULL;
 	if (fd) {
 		hlist_del_rcu(&fd->link);
-		WRITE_ONCE(vm->ioeventfds.nr, vm->ioeventfds.nr - 1);
+		WRITE_ONCE(fds->nr_valued, fds->nr_valued - !!(m.kind & VALUED));
+		WRITE_ONCE(fds->nr, fds->nr - 1);
 	}
 	mutex_unlock(&vm->slots_lock);
 	eventfd_ctx_put(eventfd);
 	if (!fd)
 		return -ENOENT;
-	synchronize_srcu_expedited(&vm->srcu);
+	synchronize_rcu_expedited();
 	eventfd_ctx_put(fd->eventfd);
 	kfree(fd);
 	return 0;

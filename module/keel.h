@@ -237,6 +237,7 @@ struct keel_pio {
 	u8 insn_len;
 	bool in;
 	bool moved;		/* the client has changed CS.base meanwhile */
+	bool searched;		/* nobody in the kernel takes the access of this exit */
 	u64 rip;		/* of the instruction, which the client may change, too */
 };
 
@@ -259,6 +260,7 @@ struct keel_exit {
 	u8 nr_bytes;		/* instruction bytes that the hardware saved (decode assists) */
 	u8 bytes[15];
 	u64 msr;		/* what RDMSR reads, until it is in the registers */
+	u32 port_val;		/* the same of IN; what OUT writes */
 	int result;		/* of an exit that was served between two entries: KEEL_RESUME, KEEL_TO_USER or -errno */
 };
 
@@ -347,6 +349,7 @@ struct keel_vcpu {
 	struct keel_events ev;
 	bool switch_pkru;		/* the guest can reach PKRU: it is switched around each entry */
 	bool may_cycle;			/* run.c has nothing to look at between exits that are served at once */
+	bool look;			/* events and the task priority may have changed, and no request says so */
 	bool event_waits;		/* at the last entry one could not be delivered, and there is a window for it */
 	struct keel_smm smm;
 	struct keel_cpuid cpuid;
@@ -813,9 +816,12 @@ struct keel_io_range {
 	void *ctx;
 };
 enum keel_bus { KEEL_PIO_BUS, KEEL_MMIO_BUS };
+
 void keel_io_register(struct keel_vm *vm, enum keel_bus bus, struct keel_io_range *range);
 void keel_io_unregister(struct keel_vm *vm, struct keel_io_range *range);
 int keel_io_read(struct keel_vcpu *vcpu, enum keel_bus bus, u64 addr, unsigned int len, void *val);
 int keel_io_write(struct keel_vcpu *vcpu, enum keel_bus bus, u64 addr, unsigned int len, const void *val);
+int keel_io_write_atomic(struct keel_vcpu *vcpu, enum keel_bus bus, u64 addr, unsigned int len, const void *val);
+int keel_io_write_range(struct keel_vcpu *vcpu, enum keel_bus bus, u64 addr, unsigned int len, const void *val);
 
 #endif /* KEEL_KEEL_H */

@@ -196,6 +196,49 @@ static __always_inline bool keel_cycle_ends(const struct keel_vcpu *vcpu, int r)
 	return r != KEEL_RESUME || READ_ONCE(vcpu->requests) || (vcpu->st_dirty & ~KEEL_ST_RIP) || need_resched();
 }
 
+/* What IN has read: one or two bytes of RAX, or with four all of it. */
+static inline void keel_in_result(struct keel_vcpu *vcpu, u32 val, u8 size)
+{
+	u64 *rax = &vcpu->st.gpr[KEEL_RAX];
+
+	switch (size) {
+	case 1:
+		*rax = (*rax & ~0xffULL) | (u8)val;
+		break;
+	case 2:
+		*rax = (*rax & ~0xffffULL) | (u16)val;
+		break;
+	default:
+		*rax = val;
+	}
+}
+
+/**
+ * keel_port_access() - let an eventfd or an in-kernel device have an IN or OUT of one datum
+ * @vcpu: the vCPU, locked
+ * @port: the port
+ * @size: 1, 2 or 4 bytes
+ * @in: IN
+ * @atomic: preemption or interrupts are off, for certain
+ *
+ * Return: whether one has taken it, and RAX is what it is to be
+ */
+static __always_inline bool keel_port_access(struct keel_vcpu *vcpu, u16 port, u8 size, bool in, bool atomic)
+{
+	/* Not on the stack, where it would be guarded. */
+	u32 *val = &vcpu->exit.port_val;
+
+	if (!in) {
+		*val = vcpu->st.gpr[KEEL_RAX];
+		return !(atomic ? keel_io_write_atomic(vcpu, KEEL_PIO_BUS, port, size, val) :
+				  keel_io_write(vcpu, KEEL_PIO_BUS, port, size, val));
+	}
+	if (keel_io_read(vcpu, KEEL_PIO_BUS, port, size, val))
+		return false;
+	keel_in_result(vcpu, *val, size);
+	return true;
+}
+
 /* In 64-bit mode, not in one of the others that long mode has (SDM 3A, 5.2.1; APM 2, 1.3.1)? */
 static inline bool keel_long_mode64(struct keel_vcpu *vcpu)
 {

@@ -9,8 +9,9 @@
  *	    block()		a halted vCPU waits until it has something to do (sched.c)
  *
  * An exit that cannot be handled with interrupts off ends the window and is handled outside; all the
- * others go straight back into the guest. keel_vcpu.mutex is held throughout; vm->srcu is held except
- * while asleep and inside a window. SDM 3C 24 and APM 2 15 both describe the two modes that this file goes between.
+ * others go straight back into the guest. keel_vcpu.mutex is held throughout; vm->srcu only where something reads slots,
+ * ranges or routes, and never asleep or for a whole window: a change of slots waits for its readers. SDM 3C 24 and APM 2
+ * 15 both describe the two modes that this file goes between.
  */
 #include <linux/interrupt.h>
 #include <linux/sched/signal.h>
@@ -106,9 +107,9 @@ void keel_vcpu_kick(struct keel_vcpu *vcpu)
 }
 
 static int serve_requests(struct keel_vcpu *vcpu)
+	__must_hold(&vcpu->vm->srcu)
 {
-	if (likely(!READ_ONCE(vcpu->requests) && !keel_smi_due(vcpu)))
-		return KEEL_RESUME;
+	vcpu->look = true;
 	if (test_bit(KEEL_REQ_DEAD, &vcpu->requests))
 		return -EIO;
 	if (keel_check_request(KEEL_REQ_MMU_RELOAD, vcpu) && keel_shadow_load(vcpu))
@@ -149,7 +150,8 @@ static int serve_requests(struct keel_vcpu *vcpu)
  * KEEL_REQ_EVENT for, like everybody else who raises something.
  */
 #define QUIET_EXITS	(BIT_ULL(KEEL_REASON_CPUID) | BIT_ULL(KEEL_REASON_RDMSR) | BIT_ULL(KEEL_REASON_WRMSR) | \
-			 BIT_ULL(KEEL_REASON_IO) | BIT_ULL(KEEL_REASON_HYPERCALL) | BIT_ULL(KEEL_REASON_NESTED_FAULT))
+			 BIT_ULL(KEEL_REASON_IO) | BIT_ULL(KEEL_REASON_MMIO) | BIT_ULL(KEEL_REASON_HYPERCALL) | \
+			 BIT_ULL(KEEL_REASON_NESTED_FAULT))
 
 /*
  * The requests of WINDOW_REQUESTS, and what they lead to: interrupts off, nothing sleeps. Returns whether there were
@@ -209,13 +211,12 @@ static bool may_cycle(struct keel_vcpu *vcpu)
 static int run_inner(struct keel_vcpu *vcpu, bool *cold)
 {
 	enum keel_exit_class class;
-	bool look = true;
 	int r;
 
 	for (;;) {
 		if (keel_smi_due(vcpu))
 			return KEEL_RESUME;
-		if (window_requests(vcpu) || look) {
+		if (window_requests(vcpu) || vcpu->look || client_wants_window(vcpu)) {
 			r = keel_inject_pending(vcpu);
 			if (r != KEEL_RESUME)
 				return r;
@@ -236,7 +237,7 @@ static int run_inner(struct keel_vcpu *vcpu, bool *cold)
 		if (READ_ONCE(vcpu->requests) || host_wants_cpu()) {
 			WRITE_ONCE(vcpu->mode, KEEL_OUTSIDE);
 			keel_ops->vcpu_cancel(vcpu);
-			look = true;
+			vcpu->look = true;
 			if (!(READ_ONCE(vcpu->requests) & ~WINDOW_REQUESTS) && !host_wants_cpu())
 				continue;
 			return KEEL_RESUME;
@@ -260,26 +261,35 @@ static int run_inner(struct keel_vcpu *vcpu, bool *cold)
 				*cold = true;
 			r = *cold ? KEEL_RESUME : static_call(vcpu_handle_exit)(vcpu);
 			*cold |= r == -EAGAIN;
-			if (*cold)
+			if (*cold) {
+				vcpu->look = true;
 				return KEEL_RESUME;
+			}
 		}
+		vcpu->look = vcpu->event_waits || !(BIT_ULL(vcpu->exit.reason) & QUIET_EXITS);
 		if (r != KEEL_RESUME || !vcpu_runnable(vcpu) || client_wants_window(vcpu) || vcpu->step_exit)
 			return r;
-		look = vcpu->event_waits || !(BIT_ULL(vcpu->exit.reason) & QUIET_EXITS);
 	}
 }
 
-/*
- * A guest may stay in its window for long, and a change of slots waits for the readers of vm->srcu: so
- * that is let go. What runs inside the window and reads slots, ranges or routes takes it itself.
- */
-static int run_window(struct keel_vcpu *vcpu, int *srcu)
-	__must_hold(&vcpu->vm->srcu)
+/* What run_inner() has left to be done outside. */
+static int finish_cold(struct keel_vcpu *vcpu, bool cold, int r)
+{
+	int srcu = srcu_read_lock(&vcpu->vm->srcu);
+
+	if (unlikely(vcpu->pv.eoi_armed))
+		keel_pv_eoi_sync(vcpu);
+	if (cold)
+		r = static_call(vcpu_handle_exit)(vcpu);
+	srcu_read_unlock(&vcpu->vm->srcu, srcu);
+	return r;
+}
+
+static int run_window(struct keel_vcpu *vcpu)
 {
 	bool cold = false;
 	int r;
 
-	srcu_read_unlock(&vcpu->vm->srcu, *srcu);
 	keel_fpu_load(vcpu);
 	local_irq_disable();
 	/* Nothing sleeps: a page of the client's that is not there is for the handlers outside. */
@@ -289,7 +299,6 @@ static int run_window(struct keel_vcpu *vcpu, int *srcu)
 		pagefault_enable();
 		local_irq_enable();
 		keel_fpu_put(vcpu);
-		*srcu = srcu_read_lock(&vcpu->vm->srcu);
 		return -EIO;
 	}
 	vtime_account_guest_enter();
@@ -324,23 +333,15 @@ static int run_window(struct keel_vcpu *vcpu, int *srcu)
 	local_irq_enable();
 	keel_fpu_put(vcpu);
 	vcpu->pv.at_boundary = false;
-	*srcu = srcu_read_lock(&vcpu->vm->srcu);
-
-	if (unlikely(vcpu->pv.eoi_armed))
-		keel_pv_eoi_sync(vcpu);
-	return cold ? static_call(vcpu_handle_exit)(vcpu) : r;
+	return unlikely(cold || vcpu->pv.eoi_armed) ? finish_cold(vcpu, cold, r) : r;
 }
 
 /* Sleep until there is something to do. Always KEEL_RESUME: the outer loop looks at signals. */
-static int block(struct keel_vcpu *vcpu, int *srcu)
-	__must_hold(&vcpu->vm->srcu)
+static int block(struct keel_vcpu *vcpu)
 {
 	keel_lapic_timer_to_host(vcpu);
-	if (!has_wakeup(vcpu)) {
-		srcu_read_unlock(&vcpu->vm->srcu, *srcu);
+	if (!has_wakeup(vcpu))
 		keel_halt(vcpu, has_wakeup);
-		*srcu = srcu_read_lock(&vcpu->vm->srcu);
-	}
 	if (!has_wakeup(vcpu))
 		return KEEL_RESUME;
 	if (vcpu->mp_state == KVM_MP_STATE_HALTED) {
@@ -350,42 +351,59 @@ static int block(struct keel_vcpu *vcpu, int *srcu)
 	return KEEL_RESUME;
 }
 
-/* The emulator's turn, where the VM is set to it (interpret.c). */
-static int run_interpreted(struct keel_vcpu *vcpu, int *srcu)
-	__must_hold(&vcpu->vm->srcu)
+static int interpret(struct keel_vcpu *vcpu)
 {
-	bool delivered;
-	int r;
+	int srcu = srcu_read_lock(&vcpu->vm->srcu);
+	int r = keel_interpret(vcpu);
 
-	if (vcpu->vm->execution == KEEL_EXECUTION_TRAPPED) {
-		r = keel_interpret_event(vcpu, &delivered);
-		return r != KEEL_RESUME || delivered ? r : run_window(vcpu, srcu);
-	}
-	r = keel_interpret(vcpu);
-	/* As a window does: a change of slots waits for the readers. */
-	srcu_read_unlock(&vcpu->vm->srcu, *srcu);
-	*srcu = srcu_read_lock(&vcpu->vm->srcu);
+	srcu_read_unlock(&vcpu->vm->srcu, srcu);
+	vcpu->look = true;
 	return r;
 }
 
-/* By the CPU, or by the emulator for as long as the CPU cannot have the guest in this state. */
-static int run_direct(struct keel_vcpu *vcpu, int *srcu)
-	__must_hold(&vcpu->vm->srcu)
+/* The emulator's turn, where the VM is set to it (interpret.c). */
+static int run_interpreted(struct keel_vcpu *vcpu)
 {
-	int r = run_window(vcpu, srcu);
+	bool delivered;
+	int srcu, r;
+
+	if (vcpu->vm->execution != KEEL_EXECUTION_TRAPPED)
+		return interpret(vcpu);
+	srcu = srcu_read_lock(&vcpu->vm->srcu);
+	r = keel_interpret_event(vcpu, &delivered);
+	srcu_read_unlock(&vcpu->vm->srcu, srcu);
+	vcpu->look = true;
+	return r != KEEL_RESUME || delivered ? r : run_window(vcpu);
+}
+
+/* By the CPU, or by the emulator for as long as the CPU cannot have the guest in this state. */
+static int run_direct(struct keel_vcpu *vcpu)
+{
+	int r = run_window(vcpu);
 
 	if (likely(r != -EOPNOTSUPP))
 		return r;
 	keel_lapic_timer_to_host(vcpu);
 	vcpu->interpreting = true;
-	r = keel_interpret(vcpu);
+	r = interpret(vcpu);
 	vcpu->interpreting = false;
+	return r;
+}
+
+/* Requests of others, INIT and start-up IPIs. */
+static int attend(struct keel_vcpu *vcpu)
+{
+	int srcu = srcu_read_lock(&vcpu->vm->srcu);
+	int r = serve_requests(vcpu);
+
+	if (r > 0)
+		keel_lapic_accept_events(vcpu);
+	srcu_read_unlock(&vcpu->vm->srcu, srcu);
 	return r;
 }
 
 static int run_loop(struct keel_vcpu *vcpu)
 {
-	int srcu = srcu_read_lock(&vcpu->vm->srcu);
 	int r;
 
 	/* Not before: KVM_RUN with immediate_exit leaves the reason that the client is still looking at. */
@@ -396,16 +414,17 @@ static int run_loop(struct keel_vcpu *vcpu)
 			r = keel_exit_debug(vcpu, DR_STEP, X86_TRAP_DB);
 			break;
 		}
-		r = serve_requests(vcpu);
-		if (r <= 0)
-			break;
-		keel_lapic_accept_events(vcpu);
+		if (unlikely(READ_ONCE(vcpu->requests) || keel_smi_due(vcpu) || keel_lapic_has_events(vcpu))) {
+			r = attend(vcpu);
+			if (r <= 0)
+				break;
+		}
 		if (!vcpu_runnable(vcpu))
-			r = block(vcpu, &srcu);
+			r = block(vcpu);
 		else if (likely(vcpu->vm->execution == KEEL_EXECUTION_DIRECT))
-			r = run_direct(vcpu, &srcu);
+			r = run_direct(vcpu);
 		else
-			r = run_interpreted(vcpu, &srcu);
+			r = run_interpreted(vcpu);
 		if (r == -EINTR)
 			vcpu->run->exit_reason = KVM_EXIT_INTR;
 		if (r <= 0)
@@ -416,34 +435,26 @@ static int run_loop(struct keel_vcpu *vcpu)
 			break;
 		}
 		if (keel_task_work_pending()) {
-			srcu_read_unlock(&vcpu->vm->srcu, srcu);
 			vcpu->pv.at_boundary = true;
 			r = keel_handle_task_work();
 			vcpu->pv.at_boundary = false;
-			srcu = srcu_read_lock(&vcpu->vm->srcu);
 			if (r) {
 				vcpu->run->exit_reason = KVM_EXIT_INTR;
 				break;
 			}
 		}
 	}
-	srcu_read_unlock(&vcpu->vm->srcu, srcu);
 	return r;
 }
 
-/* Let the completion of the last exit run under SRCU: it may touch guest memory. */
 static int complete_exit(struct keel_vcpu *vcpu)
 {
 	int (*complete)(struct keel_vcpu *vcpu) = vcpu->complete;
-	int srcu, r;
 
 	if (!complete)
 		return KEEL_RESUME;
 	vcpu->complete = NULL;
-	srcu = srcu_read_lock(&vcpu->vm->srcu);
-	r = complete(vcpu);
-	srcu_read_unlock(&vcpu->vm->srcu, srcu);
-	return r;
+	return complete(vcpu);
 }
 
 static int run_not_started(struct keel_vcpu *vcpu)
@@ -452,8 +463,8 @@ static int run_not_started(struct keel_vcpu *vcpu)
 
 	if (keel_immediate_exit(vcpu->run))
 		return -EINTR;
+	block(vcpu);
 	srcu = srcu_read_lock(&vcpu->vm->srcu);
-	block(vcpu, &srcu);
 	keel_lapic_accept_events(vcpu);
 	srcu_read_unlock(&vcpu->vm->srcu, srcu);
 	if (!signal_pending(current))
@@ -477,7 +488,10 @@ static int run_checked(struct keel_vcpu *vcpu)
 
 		if (cr8 & ~0xfULL)
 			return -EINVAL;
-		keel_put_cr8(vcpu, cr8);
+		if (cr8 != vcpu->cr8) {
+			keel_put_cr8(vcpu, cr8);
+			vcpu->look = true;
+		}
 	}
 	r = complete_exit(vcpu);
 	if (r <= 0)

@@ -72,7 +72,10 @@ int keel_sync_regs_in(struct keel_vcpu *vcpu)
 
 	if ((dirty | READ_ONCE(vcpu->run->kvm_valid_regs)) & ~(u64)KVM_SYNC_X86_VALID_FIELDS)
 		return -EINVAL;
-	return dirty ? sync_groups(vcpu, dirty, true) : 0;
+	if (likely(!dirty))
+		return 0;
+	vcpu->look = true;
+	return sync_groups(vcpu, dirty, true);
 }
 
 /**

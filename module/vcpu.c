@@ -272,6 +272,7 @@ static long vcpu_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		r = locked_ioctl(vcpu, cmd, arg);
 	} else {
 		srcu = srcu_read_lock(&vcpu->vm->srcu);
+		vcpu->look = true;
 		r = locked_ioctl(vcpu, cmd, arg);
 		srcu_read_unlock(&vcpu->vm->srcu, srcu);
 	}

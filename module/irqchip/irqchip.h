@@ -103,6 +103,7 @@ struct keel_vcpu *keel_lapic_by_id(struct keel_vm *vm, u32 id);
 void keel_lapic_watchdog(struct keel_vm *vm);
 bool keel_lapic_vector_in_use(struct keel_vcpu *vcpu, const struct keel_irq_msg *msg);
 bool keel_lapic_has_init_sipi(struct keel_vcpu *vcpu);
+bool keel_lapic_has_events(const struct keel_vcpu *vcpu);
 void keel_lapic_accept_events(struct keel_vcpu *vcpu);
 void keel_lapic_set_sipi_vector(struct keel_vcpu *vcpu, u8 vector);
 void keel_lapic_post_sipi(struct keel_vcpu *vcpu);

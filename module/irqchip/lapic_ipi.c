@@ -402,6 +402,17 @@ bool keel_lapic_has_init_sipi(struct keel_vcpu *vcpu)
 	return READ_ONCE(apic->events) && !vcpu->smm.in;
 }
 
+/**
+ * keel_lapic_has_events() - has keel_lapic_accept_events() something to do that no request says?
+ * @vcpu: the vCPU, locked
+ *
+ * Return: whether an INIT or a start-up IPI is there; who sends one requests KEEL_REQ_INIT_SIPI, once
+ */
+bool keel_lapic_has_events(const struct keel_vcpu *vcpu)
+{
+	return vcpu->apic && READ_ONCE(vcpu->apic->events);
+}
+
 /* A start-up IPI starts the processor in real mode at vector * 4 KiB (SDM 3A, 9.4.4). */
 static void lapic_start(struct keel_vcpu *vcpu, u8 vector)
 {

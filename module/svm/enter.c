@@ -235,7 +235,9 @@ static __always_inline u64 next_insn(struct svm_vcpu *svm)
 	u64 next = svm->vmcb->control.next_rip;
 	u8 len = 15;
 
-	if (!svm_caps.next_rip || svm->vcpu.exit.reason == KEEL_REASON_MMIO) {
+	if (svm->vcpu.exit.reason == KEEL_REASON_IO) {
+		next = svm->vmcb->control.exit_info_2;
+	} else if (!svm_caps.next_rip || svm->vcpu.exit.reason == KEEL_REASON_MMIO) {
 		len = svm_insn_length(svm);
 		if (unlikely(!len))
 			return 0;
@@ -263,6 +265,8 @@ static __always_inline enum hot hot(struct svm_vcpu *svm)
 		vcpu->exit.reason = c->exit_info_1 ? KEEL_REASON_WRMSR : KEEL_REASON_RDMSR;
 	else if (c->exit_code == SVM_EXIT_VMMCALL)
 		vcpu->exit.reason = KEEL_REASON_HYPERCALL;
+	else if (c->exit_code == SVM_EXIT_IOIO && !(c->exit_info_1 & SVM_IO_STRING))
+		vcpu->exit.reason = KEEL_REASON_IO;
 	else if (c->exit_code == SVM_EXIT_NPF && is_eoi(vcpu, c))
 		vcpu->exit.reason = KEEL_REASON_MMIO;
 	else
@@ -294,6 +298,9 @@ static __always_inline enum hot hot(struct svm_vcpu *svm)
 			return HOT_NOTHING;
 	} else if (vcpu->exit.reason == KEEL_REASON_MMIO) {
 		if (!keel_hot_eoi(vcpu))
+			return HOT_NOTHING;
+	} else if (vcpu->exit.reason == KEEL_REASON_IO) {
+		if (!keel_hot_io(vcpu, c->exit_info_1 >> 16, SVM_IO_SIZE(c->exit_info_1), c->exit_info_1 & SVM_IO_IN))
 			return HOT_NOTHING;
 	} else if (!in_kernel64(s) || !keel_hot_hypercall(vcpu)) {
 		return HOT_NOTHING;

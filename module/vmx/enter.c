@@ -79,12 +79,10 @@ static enum keel_exit_class read_cold(struct vmx_vcpu *vmx)
 		vmx->nmi_taken = (e->intr_info & VMX_INTR_VALID) && VMX_INTR_TYPE(e->intr_info) == KEEL_EV_NMI;
 		if (vmx->nmi_taken)
 			vmx->vcpu.exit.reason = KEEL_REASON_NMI;
-		fallthrough;
-	case VMX_EXIT_EPT_VIOLATION:
 		reblock_nmi(vmx);
 		fallthrough;
 	case VMX_EXIT_TASK_SWITCH:
-		vmx->vcpu.exit.insn_len = 0;	/* the field means nothing, or not always */
+		vmx->vcpu.exit.insn_len = 0;	/* as there */
 		break;
 	default:
 		vmx->vcpu.exit.insn_len = e->insn_len;
@@ -132,7 +130,10 @@ static enum keel_exit_class read_exit(struct vmx_vcpu *vmx)
 		e->qualification = vmx_read(VMCS_EXIT_QUALIFICATION);
 		return KEEL_EXIT_HOT;
 	case VMX_EXIT_EPT_VIOLATION:
-		read_cold(vmx);
+		e->qualification = vmx_read(VMCS_EXIT_QUALIFICATION);
+		e->gpa = vmx_read(VMCS_GUEST_PA);
+		vmx->vcpu.exit.insn_len = 0;	/* the field means nothing, or not always */
+		reblock_nmi(vmx);
 		return KEEL_EXIT_HOT;
 	}
 	return read_cold(vmx);
@@ -296,7 +297,7 @@ static __always_inline enum hot hot(struct vmx_vcpu *vmx)
 {
 	struct keel_vcpu *vcpu = &vmx->vcpu;
 	u64 rip, next;
-	u32 len;
+	u32 len, q;
 
 	switch (vmx->exit.reason) {
 	case VMX_EXIT_CPUID:
@@ -310,6 +311,9 @@ static __always_inline enum hot hot(struct vmx_vcpu *vmx)
 		break;
 	case VMX_EXIT_VMCALL:
 		vcpu->exit.reason = KEEL_REASON_HYPERCALL;
+		break;
+	case VMX_EXIT_IO:
+		vcpu->exit.reason = KEEL_REASON_IO;
 		break;
 	default:
 		return HOT_NOTHING;
@@ -338,8 +342,13 @@ static __always_inline enum hot hot(struct vmx_vcpu *vmx)
 	} else if (vcpu->exit.reason == KEEL_REASON_RDMSR) {
 		if (!keel_hot_rdmsr(vcpu))
 			return HOT_NOTHING;
-	} else if (!in_kernel64(rip) || !keel_hot_hypercall(vcpu)) {
-		return HOT_NOTHING;
+	} else if (vcpu->exit.reason == KEEL_REASON_HYPERCALL) {
+		if (!in_kernel64(rip) || !keel_hot_hypercall(vcpu))
+			return HOT_NOTHING;
+	} else {
+		q = vmx_read_again(VMCS_EXIT_QUALIFICATION);
+		if ((q & VMX_IO_STRING) || !keel_hot_io(vcpu, VMX_IO_PORT(q), VMX_IO_SIZE(q), q & VMX_IO_IN))
+			return HOT_NOTHING;
 	}
 	if (static_branch_unlikely(&keel_checked))
 		WARN_ONCE(native_read_cr2() != vcpu->st.cr2, "keel: a page fault between two entries");
@@ -352,11 +361,9 @@ static __always_inline bool switch_again(struct vmx_vcpu *vmx)
 {
 	if (unlikely(vmx->vcpu.cpu_deadline || vmx->timer_on))
 		write_timer(vmx);
-	/* The timer was switched on or off, or something cannot be written. */
+	/* The timer was switched on or off. */
 	if (unlikely(vmx->stale))
 		vmx_write_stale(vmx);
-	if (unlikely(this_cpu_read(vmx_cpu.failed)))
-		return true;
 	check_entry(vmx, false);
 	return world_switch(vmx, true);
 }
@@ -404,6 +411,9 @@ static enum keel_exit_class cycle(struct vmx_vcpu *vmx, enum keel_exit_class cla
 		if (unlikely(done == HOT_LEAVE))
 			return leave_hot(vmx);
 		if (again) {
+			/* A VMWRITE between two of these entries: not looked for at each of them. */
+			if (unlikely(this_cpu_read(vmx_cpu.failed)))
+				return entry_failed(vmx);
 			class = after_exit(vmx);
 			if (unlikely((vmx->exit.idt_info & VMX_INTR_VALID) || vcpu->ev.nmi.masked))
 				complete_events(vmx);
