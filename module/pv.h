@@ -98,7 +98,7 @@ void keel_sched_create(struct keel_vcpu *vcpu);
 void keel_sched_destroy(struct keel_vcpu *vcpu);
 void keel_sched_begin(struct keel_vcpu *vcpu);
 void keel_sched_end(struct keel_vcpu *vcpu);
-void keel_halt(struct keel_vcpu *vcpu, bool (*has_wakeup)(struct keel_vcpu *vcpu));
+bool keel_halt(struct keel_vcpu *vcpu, bool (*has_wakeup)(struct keel_vcpu *vcpu));
 bool keel_yield_to(struct keel_vcpu *vcpu, struct keel_vcpu *target);
 int keel_exit_pause(struct keel_vcpu *vcpu);
 u64 keel_disable_exits_supported(void);

@@ -76,6 +76,21 @@ static bool has_wakeup(struct keel_vcpu *vcpu)
 	return keel_has_interrupt(vcpu) && keel_can_take_interrupt(vcpu);
 }
 
+static void wake(struct keel_vcpu *vcpu)
+{
+	vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
+	WRITE_ONCE(vcpu->pv.unhalted, false);
+}
+
+/* HLT with something to do already: it is over. */
+static bool awake(struct keel_vcpu *vcpu)
+{
+	if (vcpu->mp_state != KVM_MP_STATE_HALTED || !has_wakeup(vcpu))
+		return false;
+	wake(vcpu);
+	return true;
+}
+
 /**
  * keel_vcpu_wake() - let a sleeping vCPU look at its events
  * @vcpu: any vCPU; callable from interrupts
@@ -267,7 +282,8 @@ static int run_inner(struct keel_vcpu *vcpu, bool *cold)
 			}
 		}
 		vcpu->look = vcpu->event_waits || !(BIT_ULL(vcpu->exit.reason) & QUIET_EXITS);
-		if (r != KEEL_RESUME || !vcpu_runnable(vcpu) || client_wants_window(vcpu) || vcpu->step_exit)
+		if (r != KEEL_RESUME || client_wants_window(vcpu) || vcpu->step_exit ||
+		    (!vcpu_runnable(vcpu) && !awake(vcpu)))
 			return r;
 	}
 }
@@ -340,14 +356,10 @@ static int run_window(struct keel_vcpu *vcpu)
 static int block(struct keel_vcpu *vcpu)
 {
 	keel_lapic_timer_to_host(vcpu);
-	if (!has_wakeup(vcpu))
-		keel_halt(vcpu, has_wakeup);
-	if (!has_wakeup(vcpu))
+	if (!has_wakeup(vcpu) && !keel_halt(vcpu, has_wakeup))
 		return KEEL_RESUME;
-	if (vcpu->mp_state == KVM_MP_STATE_HALTED) {
-		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
-		WRITE_ONCE(vcpu->pv.unhalted, false);
-	}
+	if (vcpu->mp_state == KVM_MP_STATE_HALTED)
+		wake(vcpu);
 	return KEEL_RESUME;
 }
 
@@ -414,7 +426,8 @@ static int run_loop(struct keel_vcpu *vcpu)
 			r = keel_exit_debug(vcpu, DR_STEP, X86_TRAP_DB);
 			break;
 		}
-		if (unlikely(READ_ONCE(vcpu->requests) || keel_smi_due(vcpu) || keel_lapic_has_events(vcpu))) {
+		if (unlikely((READ_ONCE(vcpu->requests) & ~BIT(KEEL_REQ_EVENT)) || keel_smi_due(vcpu) ||
+			     keel_lapic_has_events(vcpu))) {
 			r = attend(vcpu);
 			if (r <= 0)
 				break;

@@ -212,27 +212,35 @@ int keel_set_halt_poll(struct keel_vm *vm, u64 ns)
 	return 0;
 }
 
-/* Polls until there is something to do, the time is over, or somebody else can use the CPU. */
-static bool halt_poll(struct keel_vcpu *vcpu, ktime_t stop, bool (*has_wakeup)(struct keel_vcpu *vcpu))
+/*
+ * Polls until there is something to do (*awake), a signal comes, the time is over, or somebody else can use the CPU:
+ * false in the last two cases.
+ */
+static bool halt_poll(struct keel_vcpu *vcpu, ktime_t stop, bool (*has_wakeup)(struct keel_vcpu *vcpu), bool *awake)
 {
 	do {
-		if (has_wakeup(vcpu) || signal_pending(current))
+		*awake = has_wakeup(vcpu);
+		if (*awake || signal_pending(current))
 			return true;
 		cpu_relax();
 	} while (single_task_running() && !need_resched() && ktime_before(ktime_get(), stop));
 	return false;
 }
 
-static void halt_sleep(struct keel_vcpu *vcpu, bool (*has_wakeup)(struct keel_vcpu *vcpu))
+static bool halt_sleep(struct keel_vcpu *vcpu, bool (*has_wakeup)(struct keel_vcpu *vcpu))
 {
+	bool awake;
+
 	prepare_to_rcuwait(&vcpu->wait);
 	for (;;) {
 		set_current_state(TASK_INTERRUPTIBLE);
-		if (has_wakeup(vcpu) || signal_pending(current))
+		awake = has_wakeup(vcpu);
+		if (awake || signal_pending(current))
 			break;
 		schedule();
 	}
 	finish_rcuwait(&vcpu->wait);
+	return awake;
 }
 
 /* A halt took @ns in all: was the polling time too short, or of no use? */
@@ -258,25 +266,28 @@ static void halt_poll_adjust(struct keel_vcpu *vcpu, u64 ns)
  * keel_halt() - wait until a vCPU has something to do or a signal comes
  * @vcpu: the vCPU, locked, not under vm->srcu
  * @has_wakeup: whether it has
+ *
+ * Return: what @has_wakeup said last
  */
-void keel_halt(struct keel_vcpu *vcpu, bool (*has_wakeup)(struct keel_vcpu *vcpu))
+bool keel_halt(struct keel_vcpu *vcpu, bool (*has_wakeup)(struct keel_vcpu *vcpu))
 {
 	bool may_poll = vcpu->mp_state == KVM_MP_STATE_HALTED && (vcpu->pv.poll_control & 1);
 	unsigned int poll_ns = min(vcpu->sched.halt_poll_ns, halt_poll_max(vcpu->vm));
 	ktime_t start = ktime_get();
-	bool polled = false;
+	bool polled = false, awake;
 
 	vcpu->stats.halts++;
 	if (may_poll && poll_ns) {
 		vcpu->stats.halt_polls++;
-		polled = halt_poll(vcpu, ktime_add_ns(start, poll_ns), has_wakeup);
+		polled = halt_poll(vcpu, ktime_add_ns(start, poll_ns), has_wakeup, &awake);
 		if (polled)
 			vcpu->stats.halt_poll_hits++;
 	}
 	if (!polled)
-		halt_sleep(vcpu, has_wakeup);
+		awake = halt_sleep(vcpu, has_wakeup);
 	if (may_poll)
 		halt_poll_adjust(vcpu, ktime_to_ns(ktime_sub(ktime_get(), start)));
+	return awake;
 }
 
 /**

@@ -235,9 +235,7 @@ static __always_inline u64 next_insn(struct svm_vcpu *svm)
 	u64 next = svm->vmcb->control.next_rip;
 	u8 len = 15;
 
-	if (svm->vcpu.exit.reason == KEEL_REASON_IO) {
-		next = svm->vmcb->control.exit_info_2;
-	} else if (!svm_caps.next_rip || svm->vcpu.exit.reason == KEEL_REASON_MMIO) {
+	if (!svm_caps.next_rip || svm->vcpu.exit.reason == KEEL_REASON_MMIO) {
 		len = svm_insn_length(svm);
 		if (unlikely(!len))
 			return 0;
@@ -250,6 +248,39 @@ static __always_inline u64 next_insn(struct svm_vcpu *svm)
 static __always_inline bool is_eoi(const struct keel_vcpu *vcpu, const struct vmcb_control *c)
 {
 	return c->exit_info_2 == vcpu->eoi_gpa && (c->exit_info_1 & (KEEL_ACC_WRITE | SVM_NPF_TABLE)) == KEEL_ACC_WRITE;
+}
+
+/* No event that was interrupted, no changed task priority, nothing that comes with the instruction's end? */
+static __always_inline bool ends_plainly(struct svm_vcpu *svm)
+{
+	const struct vmcb_control *c = &svm->vmcb->control;
+	struct vmcb_save *s = &svm->vmcb->save;
+
+	if (unlikely(c->exit_int_info & SVM_EV_VALID) || unlikely((c->int_ctl & SVM_INT_TPR) != svm->tpr) ||
+	    unlikely(c->int_state & SVM_STATE_SHADOW))
+		return false;
+	if (unlikely(s->rflags & (X86_EFLAGS_RF | X86_EFLAGS_TF))) {
+		if (s->rflags & X86_EFLAGS_TF)
+			return false;
+		/* It does not outlive the instruction, and the long way would do the same. */
+		s->rflags &= ~(u64)X86_EFLAGS_RF;
+	}
+	return true;
+}
+
+/* IN and OUT save the next RIP on every CPU (15.10.2). */
+static __always_inline enum hot hot_io(struct svm_vcpu *svm)
+{
+	const struct vmcb_control *c = &svm->vmcb->control;
+	struct keel_vcpu *vcpu = &svm->vcpu;
+	u32 info = c->exit_info_1;
+
+	vcpu->exit.reason = KEEL_REASON_IO;
+	if (unlikely(info & SVM_IO_STRING) || !ends_plainly(svm) || unlikely((u32)c->exit_info_2 < 15) ||
+	    !keel_hot_io(vcpu, info >> 16, SVM_IO_SIZE(info), info & SVM_IO_IN))
+		return HOT_NOTHING;
+	svm->vmcb->save.rip = c->exit_info_2;
+	return keel_cycle_ends(vcpu, KEEL_RESUME) ? HOT_LEAVE : HOT_AGAIN;
 }
 
 static __always_inline enum hot hot(struct svm_vcpu *svm)
@@ -265,22 +296,14 @@ static __always_inline enum hot hot(struct svm_vcpu *svm)
 		vcpu->exit.reason = c->exit_info_1 ? KEEL_REASON_WRMSR : KEEL_REASON_RDMSR;
 	else if (c->exit_code == SVM_EXIT_VMMCALL)
 		vcpu->exit.reason = KEEL_REASON_HYPERCALL;
-	else if (c->exit_code == SVM_EXIT_IOIO && !(c->exit_info_1 & SVM_IO_STRING))
-		vcpu->exit.reason = KEEL_REASON_IO;
 	else if (c->exit_code == SVM_EXIT_NPF && is_eoi(vcpu, c))
 		vcpu->exit.reason = KEEL_REASON_MMIO;
+	else if (c->exit_code == SVM_EXIT_IOIO)
+		return hot_io(svm);
 	else
 		return HOT_NOTHING;
-	/* An event that was interrupted, a changed task priority, what comes with the instruction's end. */
-	if (unlikely(c->exit_int_info & SVM_EV_VALID) || unlikely((c->int_ctl & SVM_INT_TPR) != svm->tpr) ||
-	    unlikely(c->int_state & SVM_STATE_SHADOW))
+	if (!ends_plainly(svm))
 		return HOT_NOTHING;
-	if (unlikely(s->rflags & (X86_EFLAGS_RF | X86_EFLAGS_TF))) {
-		if (s->rflags & X86_EFLAGS_TF)
-			return HOT_NOTHING;
-		/* It does not outlive the instruction, and the long way would do the same. */
-		s->rflags &= ~(u64)X86_EFLAGS_RF;
-	}
 	next = next_insn(svm);
 	if (unlikely(!next))
 		return HOT_NOTHING;
@@ -298,9 +321,6 @@ static __always_inline enum hot hot(struct svm_vcpu *svm)
 			return HOT_NOTHING;
 	} else if (vcpu->exit.reason == KEEL_REASON_MMIO) {
 		if (!keel_hot_eoi(vcpu))
-			return HOT_NOTHING;
-	} else if (vcpu->exit.reason == KEEL_REASON_IO) {
-		if (!keel_hot_io(vcpu, c->exit_info_1 >> 16, SVM_IO_SIZE(c->exit_info_1), c->exit_info_1 & SVM_IO_IN))
 			return HOT_NOTHING;
 	} else if (!in_kernel64(s) || !keel_hot_hypercall(vcpu)) {
 		return HOT_NOTHING;

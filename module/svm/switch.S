@@ -7,7 +7,9 @@
  * and to a page that svm_window_open() filled with the host's.
  *
  * Interrupts: GIF is clear from CLGI to STGI, so nothing reaches the host in between. RFLAGS.IF is set
- * across VMRUN because with V_INTR_MASKING the host's IF, not the guest's, gates physical interrupts.
+ * across VMRUN because with V_INTR_MASKING the host's IF, not the guest's, gates physical interrupts. QEMU's TCG has once
+ * delivered one in front of VMRUN in spite of GIF, at the first instruction that IF allowed it at: there the GS base is the
+ * host's, so that the kernel survives it. Not right in front of VMRUN: STI's shadow would become the guest's.
  *
  * VMRUN faults only without EFER.SVME, and then with the guest's GS base in place, where no exception can
  * be handled: run.c checks keel_hw_on with interrupts off, and SVME is only cleared by an IPI.
@@ -62,14 +64,15 @@ SYM_FUNC_START(svm_switch)
 	mov	GPR(6)(%rsi), %rsi
 
 	sti
+	nop				/* see above: where STI's shadow ends, the host's GS base is still there */
 	vmload	%rax
 	testb	$KEEL_SPEC_VERW, 32(%rsp)
 	jz	1f
 	verw	verw_selector(%rip)
 1:	vmrun	%rax
+	cli
 	mov	(%rsp), %rax
 	vmsave	%rax
-	cli
 
 	mov	8(%rsp), %rax
 	mov	%rcx, GPR(1)(%rax)
