@@ -106,14 +106,18 @@ void keel_vcpu_wake(struct keel_vcpu *vcpu)
  * @vcpu: any vCPU; callable with interrupts off
  *
  * The IPI is sent only if the target is in guest mode; else it sees the request before it enters:
- * keel_request() before, and the barrier after mode is written in run_inner(), order the two.
+ * keel_request() before, and the barrier after mode is written in run_inner(), order the two. Who is in guest mode is not
+ * asleep, and looks once more before that: set_current_state() in halt_sleep() is the barrier behind the mode.
  */
 void keel_vcpu_kick(struct keel_vcpu *vcpu)
 {
 	int cpu;
 
-	keel_vcpu_wake(vcpu);
 	smp_mb();	/* the request before the mode */
+	if (READ_ONCE(vcpu->mode) == KEEL_OUTSIDE) {
+		keel_vcpu_wake(vcpu);
+		return;
+	}
 	if (cmpxchg(&vcpu->mode, KEEL_IN_GUEST, KEEL_LEAVING) != KEEL_IN_GUEST)
 		return;
 	cpu = READ_ONCE(vcpu->cpu);

@@ -503,7 +503,7 @@ int keel_lapic_msr_set(struct keel_vcpu *vcpu, u32 msr, u64 val)
 	if (val & ~(u64)lapic_x2apic_bits(apic, reg))
 		return -EINVAL;
 	if (reg == APIC_SELF_IPI) {
-		lapic_send_ipi(apic, APIC_DEST_SELF | APIC_INT_ASSERT | val, 0);
+		lapic_send_self(apic, val);
 		return 0;
 	}
 	return lapic_write_common(apic, reg, val) ? 0 : -EINVAL;

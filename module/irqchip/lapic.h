@@ -127,6 +127,7 @@ void lapic_virt_mode(struct keel_vcpu *vcpu);
 int lapic_local_deliver(struct keel_lapic *apic, u32 lvt);
 void lapic_error(struct keel_lapic *apic, u32 bits);
 void lapic_send_ipi(struct keel_lapic *apic, u32 low, u32 high);
+void lapic_send_self(struct keel_lapic *apic, u8 vector);
 
 /* lapic_timer.c */
 void lapic_timer_init(struct keel_lapic *apic);

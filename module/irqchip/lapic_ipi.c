@@ -313,11 +313,8 @@ int keel_lapic_send_bitmap(struct keel_vcpu *source, u32 min, const u64 ids[2],
 	return taken;
 }
 
-/*
- * ICR was written with @low; @high is the destination as the mode has it (SDM 3A, 11.6.1). The
- * message is out before the write has ended, so delivery status always reads idle.
- */
-void lapic_send_ipi(struct keel_lapic *apic, u32 low, u32 high)
+/* Any message, with its refusal. */
+static noinline void send_any(struct keel_lapic *apic, u32 low, u32 high)
 {
 	struct keel_irq_msg msg = {
 		.vector = low & APIC_VECTOR_MASK,
@@ -334,6 +331,35 @@ void lapic_send_ipi(struct keel_lapic *apic, u32 low, u32 high)
 		return;
 	}
 	keel_lapic_deliver(apic->vcpu->vm, apic->vcpu, &msg);
+}
+
+/*
+ * ICR was written with @low; @high is the destination as the mode has it (SDM 3A, 11.6.1). The
+ * message is out before the write has ended, so delivery status always reads idle. First what kernels send most of the
+ * time: a vector to one other vCPU, by its id in x2APIC mode.
+ */
+void lapic_send_ipi(struct keel_lapic *apic, u32 low, u32 high)
+{
+	struct keel_vm *vm = apic->vcpu->vm;
+	u32 nr = smp_load_acquire(&vm->nr_vcpus);
+	struct keel_vcpu *target;
+
+	if (unlikely((low & ~(u32)(APIC_VECTOR_MASK | APIC_INT_ASSERT)) || (u8)low < 16 || high >= nr ||
+		     !lapic_x2apic(apic)))
+		return send_any(apic, low, high);
+	target = vm->vcpus[array_index_nospec(high, nr)];
+	if (unlikely(target->id != high || target == apic->vcpu || !target->apic || !lapic_x2apic(target->apic) ||
+		     !lapic_sw_enabled(target->apic)))
+		return send_any(apic, low, high);
+	lapic_accept_vector(target->apic, low, false, false);
+}
+
+/* The same for SELF_IPI, which has nothing but a vector (SDM 3A, 11.12.11). */
+void lapic_send_self(struct keel_lapic *apic, u8 vector)
+{
+	if (unlikely(vector < 16 || !lapic_sw_enabled(apic)))
+		return send_any(apic, APIC_DEST_SELF | APIC_INT_ASSERT | vector, 0);
+	lapic_accept_vector(apic, vector, false, true);
 }
 
 /**

@@ -150,6 +150,7 @@ static const struct figure {
 	ROW("state_restore", b_empty, IRQCHIP | RESTORE),
 	{ .name = "external_interrupt", .other = external_interrupt },
 	{ .name = "ipi_asleep", .other = ipi_asleep },
+	{ .name = "ipi_running", .other = ipi_running },
 	{ .name = "load_compute", .other = load_compute },
 	{ .name = "load_syscall", .other = load_syscall },
 	{ .name = "load_io", .other = load_io },
