@@ -82,10 +82,10 @@ static void wake(struct keel_vcpu *vcpu)
 	WRITE_ONCE(vcpu->pv.unhalted, false);
 }
 
-/* HLT with something to do already: it is over. */
+/* HLT with something to do already: it is over. An INIT or a start-up IPI is the outer loop's. */
 static bool awake(struct keel_vcpu *vcpu)
 {
-	if (vcpu->mp_state != KVM_MP_STATE_HALTED || !has_wakeup(vcpu))
+	if (vcpu->mp_state != KVM_MP_STATE_HALTED || keel_lapic_has_events(vcpu) || !has_wakeup(vcpu))
 		return false;
 	wake(vcpu);
 	return true;
