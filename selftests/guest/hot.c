@@ -46,13 +46,15 @@ STEPPED(wrmsr, TSC_ADJUST, "wrmsr\n");
 STEPPED(vmmcall, "movl $1000, %eax\n", "vmmcall\n");
 STEPPED(vmcall, "movl $1000, %eax\n", "vmcall\n");
 STEPPED(pic, "", "inb $0x21, %al\n");
+STEPPED(pic_mask, "movb $0xff, %al\n", "outb %al, $0x21\n");
 
 #define NAMED(name)	{ #name, BLOB(name##_stepped), BLOB(name##_shadowed) }
 
 static const struct {
 	const char *name;
 	struct guest_blob stepped, shadowed;
-} instructions[] = { NAMED(cpuid), NAMED(rdmsr), NAMED(wrmsr), NAMED(vmmcall), NAMED(vmcall), NAMED(pic) };
+} instructions[] = { NAMED(cpuid), NAMED(rdmsr), NAMED(wrmsr), NAMED(vmmcall), NAMED(vmcall), NAMED(pic),
+		      NAMED(pic_mask) };
 
 /* Is the frame on the guest's stack one of that vector, behind the instruction? */
 static bool behind(struct guest *g, int vector)
@@ -98,6 +100,27 @@ TEST_F(hot, interrupt_shadow)
 			       (long)guest_exc(g).rip);
 		}
 	}
+}
+
+/* The mask of the PIC is written and read in turns; OUT to the port of the client's lies in between. */
+GUEST(port_values, 64,
+	"movl $8, %ebp\n" "movabsq $0x1122334455667788, %rbx\n"
+	"1: movq %rbx, %rax\n" "movb %bpl, %al\n" "outb %al, $0x21\n" "movb $0x77, %al\n" "inb $0x21, %al\n"
+	"movb %bpl, %bl\n" "cmpq %rbx, %rax\n" "jne 2f\n" "outb %al, $" STR(PORT_SYNC) "\n"
+	"decl %ebp\n" "jnz 1b\n" G_DONE "2: ud2\n");
+
+TEST_F(hot, port_values)
+{
+	struct guest *g = &self->g;
+	int i;
+
+	guest_start(g, MODE_LONG, BLOB(port_values));
+	for (i = 8; i; i--) {
+		ASSERT_PORT(PORT_SYNC, g);
+		EXPECT_EQ(i, ((uint8_t *)g->cpu.run)[g->cpu.run->io.data_offset]);
+		EXPECT_EQ(0x1122334455667700 + i, vcpu_regs(&g->cpu).rax);
+	}
+	ASSERT_DONE(g);
 }
 
 GUEST(eoi, 64,
