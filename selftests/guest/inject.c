@@ -214,8 +214,8 @@ TEST_F(inject, sti_hlt)
 }
 
 /* CR8 belongs to the client here: it is shown in the run page and can be set by it. */
-GUEST(cr8, 64, "movl $9, %eax\n" "movq %rax, %cr8\n" G_SYNC "movq %cr8, %rbx\n" G_SYNC "xorl %eax, %eax\n"
-	"movq %rax, %cr8\n" G_DONE);
+GUEST(cr8, 64, "movl $9, %eax\n" "movq %rax, %cr8\n" G_SYNC "movq %cr8, %rbx\n" G_SYNC
+	"movq %cr8, %rbx\n" G_SYNC "xorl %eax, %eax\n" "movq %rax, %cr8\n" G_DONE);
 
 TEST_F(inject, cr8)
 {
@@ -226,6 +226,9 @@ TEST_F(inject, cr8)
 	ASSERT_PORT(PORT_SYNC, g);
 	EXPECT_EQ(9, self->run->cr8);
 	EXPECT_EQ(9, vcpu_sregs(&g->cpu).cr8);
+	self->run->cr8 = 5;
+	ASSERT_PORT(PORT_SYNC, g);
+	/* Once more, without any other call in between. */
 	self->run->cr8 = 3;
 	ASSERT_PORT(PORT_SYNC, g);
 	EXPECT_EQ(3, vcpu_regs(&g->cpu).rbx);
