@@ -65,6 +65,15 @@ static void expect(long exit)
 		die("ipi: exit %ld", exit);
 }
 
+/* Both have come as far as their first exit, and the second one goes on. */
+static void begin(struct guest *g, struct guest_thread *second, int host_cpu)
+{
+	guest_thread_start(second, host_cpu);
+	expect(guest_thread_join(second));
+	expect(guest_run(g));
+	guest_thread_start(second, host_cpu);
+}
+
 static uint64_t shortest(const uint64_t *batch)
 {
 	uint64_t least = batch[0];
@@ -90,10 +99,7 @@ double ipi_running(void)
 	guest_start(&g, MODE_LONG, BLOB(to_running));
 	guest_set_gate(&g, PING, at[1]);
 	guest_thread_create(&g, &second, 1, at[0], STACK);
-	guest_thread_start(&second, 1);
-	expect(guest_thread_join(&second));
-	expect(guest_run(&g));
-	guest_thread_start(&second, 1);
+	begin(&g, &second, 1);
 	/* In Bochs nobody takes the CPU from a guest with interrupts off. */
 	while (!*(volatile uint64_t *)(g.mem + COUNT))
 		usleep(1000);
@@ -118,10 +124,7 @@ double ipi_asleep(void)
 	guest_set_gate(&g, PING, at[1]);
 	guest_set_gate(&g, PONG, at[2]);
 	guest_thread_create(&g, &second, 1, at[0], STACK);
-	guest_thread_start(&second, 0);
-	expect(guest_thread_join(&second));
-	expect(guest_run(&g));
-	guest_thread_start(&second, 0);
+	begin(&g, &second, 0);
 	expect(guest_run(&g));
 	guest_thread_stop(&second);
 	least = shortest((const void *)(g.mem + GUEST_DATA));
