@@ -4,8 +4,8 @@
  * single addresses (ioeventfd.c) come before them.
  *
  * Lists are changed under vm->slots_lock and read under vm->srcu; a range must outlive the grace period
- * that keel_io_unregister() waits for. Handlers run under vm->srcu (read side), those of
- * writes with preemption off, and perhaps with interrupts off.
+ * that keel_io_unregister() waits for. Handlers run under vm->srcu (read side), those of writes with preemption
+ * off, and perhaps with interrupts off.
  */
 #include <linux/rculist.h>
 

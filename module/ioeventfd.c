@@ -7,8 +7,7 @@
  * address alone, and where there are eventfds with a value by both. Whoever could match the same write is refused when it
  * is made, so at most one does.
  *
- * The table is changed under vm->slots_lock and read under RCU, where
- * preemption is off.
+ * The table is changed under vm->slots_lock and read under RCU, where preemption is off.
  */
 #include <linux/eventfd.h>
 #include <linux/random.h>

@@ -816,7 +816,6 @@ struct keel_io_range {
 	void *ctx;
 };
 enum keel_bus { KEEL_PIO_BUS, KEEL_MMIO_BUS };
-
 void keel_io_register(struct keel_vm *vm, enum keel_bus bus, struct keel_io_range *range);
 void keel_io_unregister(struct keel_vm *vm, struct keel_io_range *range);
 int keel_io_read(struct keel_vcpu *vcpu, enum keel_bus bus, u64 addr, unsigned int len, void *val);

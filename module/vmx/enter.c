@@ -82,7 +82,7 @@ static enum keel_exit_class read_cold(struct vmx_vcpu *vmx)
 		reblock_nmi(vmx);
 		fallthrough;
 	case VMX_EXIT_TASK_SWITCH:
-		vmx->vcpu.exit.insn_len = 0;	/* as there */
+		vmx->vcpu.exit.insn_len = 0;	/* the field means nothing, or not always */
 		break;
 	default:
 		vmx->vcpu.exit.insn_len = e->insn_len;
@@ -412,8 +412,10 @@ static enum keel_exit_class cycle(struct vmx_vcpu *vmx, enum keel_exit_class cla
 			return leave_hot(vmx);
 		if (again) {
 			/* A VMWRITE between two of these entries: not looked for at each of them. */
-			if (unlikely(this_cpu_read(vmx_cpu.failed)))
+			if (unlikely(this_cpu_read(vmx_cpu.failed))) {
+				read_regs(vmx);
 				return entry_failed(vmx);
+			}
 			class = after_exit(vmx);
 			if (unlikely((vmx->exit.idt_info & VMX_INTR_VALID) || vcpu->ev.nmi.masked))
 				complete_events(vmx);
