@@ -149,7 +149,7 @@ static const struct figure {
 	ROW("state_save", b_empty, IRQCHIP | SAVE),
 	ROW("state_restore", b_empty, IRQCHIP | RESTORE),
 	{ .name = "external_interrupt", .other = external_interrupt },
-	{ .name = "ipi_asleep", .other = ipi_asleep },
+	{ .name = "ipi_asleep", .other = ipi_asleep, .blob = BLOB(pingpong) },
 	{ .name = "ipi_running", .other = ipi_running },
 	{ .name = "load_compute", .other = load_compute },
 	{ .name = "load_syscall", .other = load_syscall },
@@ -324,7 +324,11 @@ static void steps(const struct figure *f, struct guest_blob blob)
 	char line[16];
 
 	printf("%s %#lx\n", f->name, round_begin(blob));
-	if (fgets(line, sizeof(line), stdin))
+	if (!fgets(line, sizeof(line), stdin))
+		return;
+	if (f->other)
+		f->other();
+	else
 		measure(blob, f->flags);
 }
 
