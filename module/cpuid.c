@@ -27,6 +27,7 @@
 static struct kvm_cpuid_entry2 supported[KEEL_MAX_CPUID] __ro_after_init;
 static unsigned int nr_supported __ro_after_init;
 static u64 host_cr4_bits __ro_after_init;
+static u64 cpu_cr4_bits __ro_after_init;
 static u64 host_efer_bits __ro_after_init;
 
 /*
@@ -211,29 +212,70 @@ static void table_add_class(u32 base)
 		table_add_leaf(function);
 }
 
+/*
+ * The CR4 bits that come with a feature, whether Keel knows of it or not (SDM 3A, 2.5; APM 2, 3.1.3). Those of the first
+ * group a guest may have.
+ */
+static const struct {
+	u64 bit;
+	u32 function, index;
+	enum keel_cpuid_reg reg;
+	u32 feature;
+} cr4_features[] = {
+	{ X86_CR4_OSXSAVE,	1, 0, KEEL_CPUID_ECX, BIT(26) },
+	{ X86_CR4_PCIDE,	1, 0, KEEL_CPUID_ECX, BIT(17) },
+	{ X86_CR4_FSGSBASE,	7, 0, KEEL_CPUID_EBX, BIT(0) },
+	{ X86_CR4_SMEP,		7, 0, KEEL_CPUID_EBX, BIT(7) },
+	{ X86_CR4_SMAP,		7, 0, KEEL_CPUID_EBX, BIT(20) },
+	{ X86_CR4_UMIP,		7, 0, KEEL_CPUID_ECX, BIT(2) },
+	{ X86_CR4_PKE,		7, 0, KEEL_CPUID_ECX, BIT(3) },
+	{ X86_CR4_LA57,		7, 0, KEEL_CPUID_ECX, BIT(16) },
+
+	{ X86_CR4_VMXE,		1, 0, KEEL_CPUID_ECX, BIT(5) },
+	{ X86_CR4_SMXE,		1, 0, KEEL_CPUID_ECX, BIT(6) },
+	{ BIT_ULL(19),		7, 0, KEEL_CPUID_ECX, BIT(23) },	/* KL */
+	{ BIT_ULL(23),		7, 0, KEEL_CPUID_ECX, BIT(7) },		/* CET, of shadow stacks */
+	{ BIT_ULL(23),		7, 0, KEEL_CPUID_EDX, BIT(20) },	/* ... of indirect branches */
+	{ BIT_ULL(25),		7, 0, KEEL_CPUID_EDX, BIT(5) },		/* UINTR */
+	{ BIT_ULL(27),		7, 1, KEEL_CPUID_EAX, BIT(6) },		/* LASS */
+	{ BIT_ULL(28),		7, 1, KEEL_CPUID_EAX, BIT(26) },	/* LAM_SUP */
+	{ BIT_ULL(32),		7, 1, KEEL_CPUID_EAX, BIT(17) },	/* FRED */
+};
+
+#define CR4_ALWAYS	(X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE | \
+			 X86_CR4_MCE | X86_CR4_PGE | X86_CR4_PCE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT)
+#define CR4_OFFERED	(X86_CR4_OSXSAVE | X86_CR4_PCIDE | X86_CR4_FSGSBASE | X86_CR4_SMEP | X86_CR4_SMAP | \
+			 X86_CR4_UMIP | X86_CR4_PKE | X86_CR4_LA57)
+
+static void cr4_bits_compute(void)
+{
+	struct kvm_cpuid_entry2 e;
+	unsigned int i;
+
+	host_cr4_bits = cpu_cr4_bits = CR4_ALWAYS;
+	for (i = 0; i < ARRAY_SIZE(cr4_features); i++) {
+		u32 function = cr4_features[i].function, index = cr4_features[i].index;
+
+		if ((cr4_features[i].bit & CR4_OFFERED) &&
+		    host_offers(function, cr4_features[i].reg, cr4_features[i].feature))
+			host_cr4_bits |= cr4_features[i].bit;
+		host_leaf(&e, 0, 0);
+		if (e.eax < function)
+			continue;
+		host_leaf(&e, function, 0);
+		/* The last subleaf of leaf 7. */
+		if (index && e.eax < index)
+			continue;
+		host_leaf(&e, function, index);
+		if (keel_cpuid_reg(&e, cr4_features[i].reg) & cr4_features[i].feature)
+			cpu_cr4_bits |= cr4_features[i].bit;
+	}
+}
+
 /* CR4 and EFER bits that the hardware can give to a guest; the guest's CPUID narrows them. */
 static void host_bits_compute(void)
 {
-	host_cr4_bits = X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE |
-			X86_CR4_PAE | X86_CR4_MCE | X86_CR4_PGE | X86_CR4_PCE | X86_CR4_OSFXSR |
-			X86_CR4_OSXMMEXCPT;
-	if (host_offers(1, KEEL_CPUID_ECX, BIT(26)))
-		host_cr4_bits |= X86_CR4_OSXSAVE;
-	if (host_offers(1, KEEL_CPUID_ECX, BIT(17)))
-		host_cr4_bits |= X86_CR4_PCIDE;
-	if (host_offers(7, KEEL_CPUID_EBX, BIT(0)))
-		host_cr4_bits |= X86_CR4_FSGSBASE;
-	if (host_offers(7, KEEL_CPUID_EBX, BIT(7)))
-		host_cr4_bits |= X86_CR4_SMEP;
-	if (host_offers(7, KEEL_CPUID_EBX, BIT(20)))
-		host_cr4_bits |= X86_CR4_SMAP;
-	if (host_offers(7, KEEL_CPUID_ECX, BIT(2)))
-		host_cr4_bits |= X86_CR4_UMIP;
-	if (host_offers(7, KEEL_CPUID_ECX, BIT(3)))
-		host_cr4_bits |= X86_CR4_PKE;
-	if (host_offers(7, KEEL_CPUID_ECX, BIT(16)))
-		host_cr4_bits |= X86_CR4_LA57;
-
+	cr4_bits_compute();
 	host_efer_bits = EFER_SCE | EFER_LME | EFER_LMA;
 	if (host_offers(0x80000001, KEEL_CPUID_EDX, BIT(20)))
 		host_efer_bits |= EFER_NX;
@@ -634,25 +676,16 @@ static const struct {
 	{ KEEL_F_FLUSH_L1D,	7,		KEEL_CPUID_EDX, BIT(28), true },
 };
 
-/* CR4 and EFER bits that a guest may set only if its CPUID has the feature. */
+/* EFER bits that a guest may set only if its CPUID has the feature. */
 static const struct {
-	bool efer;
 	u64 bit;
 	u32 function;
 	enum keel_cpuid_reg reg;
 	u32 feature;
-} gated[] = {
-	{ false, X86_CR4_OSXSAVE,	1,		KEEL_CPUID_ECX, BIT(26) },
-	{ false, X86_CR4_PCIDE,		1,		KEEL_CPUID_ECX, BIT(17) },
-	{ false, X86_CR4_FSGSBASE,	7,		KEEL_CPUID_EBX, BIT(0) },
-	{ false, X86_CR4_SMEP,		7,		KEEL_CPUID_EBX, BIT(7) },
-	{ false, X86_CR4_SMAP,		7,		KEEL_CPUID_EBX, BIT(20) },
-	{ false, X86_CR4_UMIP,		7,		KEEL_CPUID_ECX, BIT(2) },
-	{ false, X86_CR4_PKE,		7,		KEEL_CPUID_ECX, BIT(3) },
-	{ false, X86_CR4_LA57,		7,		KEEL_CPUID_ECX, BIT(16) },
-	{ true, EFER_LME | EFER_LMA,	0x80000001,	KEEL_CPUID_EDX, BIT(29) },
-	{ true, EFER_NX,		0x80000001,	KEEL_CPUID_EDX, BIT(20) },
-	{ true, EFER_FFXSR,		0x80000001,	KEEL_CPUID_EDX, BIT(25) },
+} efer_features[] = {
+	{ EFER_LME | EFER_LMA,	0x80000001,	KEEL_CPUID_EDX, BIT(29) },
+	{ EFER_NX,		0x80000001,	KEEL_CPUID_EDX, BIT(20) },
+	{ EFER_FFXSR,		0x80000001,	KEEL_CPUID_EDX, BIT(25) },
 };
 
 static u32 guest_bits(struct keel_vcpu *vcpu, u32 function, enum keel_cpuid_reg reg)
@@ -724,14 +757,13 @@ void keel_cpuid_refresh(struct keel_vcpu *vcpu)
 
 	c->cr4_valid = host_cr4_bits;
 	c->efer_valid = host_efer_bits;
-	for (i = 0; i < ARRAY_SIZE(gated); i++) {
-		u64 *valid = gated[i].efer ? &c->efer_valid : &c->cr4_valid;
-
-		u32 bits = guest_bits(vcpu, gated[i].function, gated[i].reg);
-
-		if (c->nent && !(bits & gated[i].feature))
-			*valid &= ~gated[i].bit;
-	}
+	for (i = 0; c->nent && i < ARRAY_SIZE(cr4_features); i++)
+		if (!(guest_bits(vcpu, cr4_features[i].function, cr4_features[i].reg) & cr4_features[i].feature))
+			c->cr4_valid &= ~cr4_features[i].bit;
+	for (i = 0; c->nent && i < ARRAY_SIZE(efer_features); i++)
+		if (!(guest_bits(vcpu, efer_features[i].function, efer_features[i].reg) & efer_features[i].feature))
+			c->efer_valid &= ~efer_features[i].bit;
+	c->cr4_all = c->cr4_valid == cpu_cr4_bits;
 
 	e = keel_cpuid_find(vcpu, 0xd, 0);
 	c->xcr0_valid = e ? ((u64)e->edx << 32 | e->eax) & keel_fpu_supported_xcr0() : 0;

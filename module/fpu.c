@@ -9,9 +9,9 @@
  * supervisor states) stays the host's in the registers: XCR0 keeps the guest from it,
  * and IA32_XSS is zero while the guest runs, since XSAVES cannot be intercepted on every CPU.
  *
- * PKRU is not moved with the rest: it is a right to memory, and between two entries the host's must be in
- * force, for what the core reads of the client's. keel_pkru_load() and keel_pkru_restore() stand around each entry
- * of a guest that can reach it; in the client's format it is a component like the others.
+ * PKRU is not moved with the rest: it is a right to memory, and the host's must be in force for what the core reads of the
+ * client's. keel_pkru_load() and keel_pkru_restore() stand around what the vendor enters and serves without that, for a
+ * guest that can reach it; in the client's format it is a component like the others.
  *
  * Locks: vcpu->mutex. Between load and put the area is stale, preemption is off, and nothing else
  * may use the FPU. SDM 1, chapter 13; APM 2, 11.5.

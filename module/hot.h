@@ -6,7 +6,7 @@
  * general registers: when it says false, nothing has happened, and the exit goes the long way. The vendor has made sure that
  * nothing interrupted the instruction, and that nothing comes behind it: no interrupt shadow, no single step. It steps
  * over the instruction itself. No memory of the guest's is touched, so that CR2 stays the guest's in the register; a checked
- * build (keel_checked) looks.
+ * build (keel_checked) looks; and so does PKRU.
  */
 #ifndef KEEL_HOT_H
 #define KEEL_HOT_H

@@ -183,6 +183,7 @@ struct keel_cpuid {
 	struct kvm_cpuid_entry2 *entries;	/* kvcalloc, KEEL_MAX_CPUID at most */
 	u8 maxphyaddr;				/* bits */
 	u64 cr4_valid;				/* CR4 bits that this guest may set */
+	bool cr4_all;				/* ... and the CPU takes no others */
 	u64 efer_valid;
 	u64 xcr0_valid;
 	u64 features;				/* KEEL_F_* seen in the guest's CPUID */
@@ -347,7 +348,8 @@ struct keel_vcpu {
 	struct keel_state st;
 	u32 st_valid, st_dirty;		/* KEEL_ST_* */
 	struct keel_events ev;
-	bool switch_pkru;		/* the guest can reach PKRU: it is switched around each entry */
+	bool cr4_direct;		/* the guest's writes of CR4 need not exit */
+	bool switch_pkru;		/* the guest can reach PKRU: it is switched, keel_pkru_load() */
 	bool may_cycle;			/* run.c has nothing to look at between exits that are served at once */
 	bool look;			/* events and the task priority may have changed, and no request says so */
 	bool event_waits;		/* at the last entry one could not be delivered, and there is a window for it */
@@ -552,11 +554,12 @@ static inline bool keel_pku_offered(void)
 
 /*
  * Can the guest read or write PKRU, by its instructions or by XSAVE? All that changes the answer exits, so that
- * the bit of st.cr4 is true even while the rest of it is not valid.
+ * the bit of st.cr4 is true even while the rest of it is not valid; but for a guest that may write CR4 as it likes.
  */
 static inline bool keel_pkru_used(const struct keel_vcpu *vcpu)
 {
-	return (vcpu->st.cr4 & X86_CR4_PKE) || (vcpu->st.xcr0 & BIT_ULL(KEEL_XF_PKRU_NR));
+	return (vcpu->st.cr4 & X86_CR4_PKE) || (vcpu->st.xcr0 & BIT_ULL(KEEL_XF_PKRU_NR)) ||
+	       (vcpu->cr4_direct && keel_pku_offered());
 }
 
 /* exit.c: what the vendors call once they have decoded an exit */

@@ -10,6 +10,8 @@
 #include <linux/module.h>
 #include <asm/cpufeature.h>
 #include <asm/pgtable_types.h>
+#include <asm/processor-flags.h>
+#include <asm/special_insns.h>
 
 #include "svm.h"
 
@@ -85,6 +87,7 @@ int svm_caps_probe(void)
 	svm_caps.pause_filter = pause_filter && (edx & BIT(10));
 	svm_caps.pause_threshold = svm_caps.pause_filter && (edx & BIT(12));
 	svm_caps.rdtscp = boot_cpu_has(X86_FEATURE_RDTSCP);
+	svm_caps.host_mce = __read_cr4() & X86_CR4_MCE;
 	if (boot_cpu_has(X86_FEATURE_GBPAGES))
 		svm_pte_format.max_leaf = 3;
 	keel_shadowing = !svm_caps.npt;

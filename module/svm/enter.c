@@ -177,8 +177,6 @@ static __always_inline void world_switch(struct svm_vcpu *svm, bool served)
 	if (static_cpu_has(X86_FEATURE_V_SPEC_CTRL) && keel_spec.hw_ctrl)
 		vmcb->save.spec_ctrl = vcpu->spec.sw.guest;
 
-	if (unlikely(vcpu->switch_pkru))
-		keel_pkru_load(vcpu);
 	if (served)
 		keel_stats_served(&vcpu->stats, vcpu->exit.reason);
 	else
@@ -186,9 +184,6 @@ static __always_inline void world_switch(struct svm_vcpu *svm, bool served)
 	svm_switch(svm->vmcb_pa, st->gpr, this_cpu_read(svm_cpu.host_state_pa), &vcpu->spec.sw);
 	keel_stats_exit(&vcpu->stats, served);
 	vcpu->st_valid = KEEL_ST_DR;
-	if (unlikely(vcpu->switch_pkru))
-		keel_pkru_restore(vcpu);
-
 	if (static_cpu_has(X86_FEATURE_V_SPEC_CTRL) && keel_spec.hw_ctrl)
 		vcpu->spec.sw.guest = vmcb->save.spec_ctrl;
 	st->gpr[KEEL_RAX] = vmcb->save.rax;
@@ -348,13 +343,19 @@ static __always_inline bool served_here(struct svm_vcpu *svm)
 static __always_inline int serve(struct svm_vcpu *svm)
 {
 	struct keel_vcpu *vcpu = &svm->vcpu;
+	int r;
 
 	vcpu->st.int_shadow = unlikely(svm->vmcb->control.int_state & SVM_STATE_SHADOW) ?
 			      KEEL_SHADOW_STI | KEEL_SHADOW_MOV_SS : 0;
 	vcpu->st_valid = KEEL_ST_RIP | KEEL_ST_DR | KEEL_ST_SHADOW;
-	vcpu->exit.insn_len = insn_length(svm);
 	vcpu->exit.nr_bytes = 0;
-	return vcpu->exit.reason == KEEL_REASON_IO ? svm_exit_io(svm) : svm_exit_npf(svm);
+	if (unlikely(vcpu->switch_pkru))
+		keel_pkru_restore(vcpu);
+	vcpu->exit.insn_len = insn_length(svm);
+	r = vcpu->exit.reason == KEEL_REASON_IO ? svm_exit_io(svm) : svm_exit_npf(svm);
+	if (unlikely(vcpu->switch_pkru))
+		keel_pkru_load(vcpu);
+	return r;
 }
 
 /*
@@ -385,16 +386,25 @@ static enum keel_exit_class cycle(struct svm_vcpu *svm)
 		r = serve(svm);
 		if (keel_cycle_ends(vcpu, r)) {
 			vcpu->exit.result = r;
-			if (r != -EAGAIN)
-				return KEEL_EXIT_SERVED;
-			decode_exit(svm);
-			return KEEL_EXIT_COLD;
+			return r == -EAGAIN ? KEEL_EXIT_COLD : KEEL_EXIT_SERVED;
 		}
 		regs_in(svm, vcpu->st.rflags);
 		world_switch(svm, true);
 	}
-	decode_exit(svm);
 	return classify(&vmcb->control);
+}
+
+/*
+ * What a guest did to CR4 without an exit: MCE is the host's as well (svm_set_state()), and a bit that Keel does not
+ * know has an effect that it does not know.
+ */
+static noinline void check_cr4(struct svm_vcpu *svm)
+{
+	struct keel_vcpu *vcpu = &svm->vcpu;
+
+	if (svm->vmcb->save.cr4 & ~vcpu->cpuid.cr4_valid)
+		keel_vm_kill(vcpu->vm, "the CPU took a bit of CR4 that the guest does not have");
+	keel_st_mod(vcpu, KEEL_ST_CR);
 }
 
 /**
@@ -407,6 +417,7 @@ enum keel_exit_class svm_vcpu_enter(struct keel_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 	struct vmcb *vmcb = svm->vmcb;
+	enum keel_exit_class class;
 	bool step;
 
 	asid_update(svm);
@@ -422,15 +433,24 @@ enum keel_exit_class svm_vcpu_enter(struct keel_vcpu *vcpu)
 	vmcb->control.clean = 0;
 	vmcb->control.exit_code = SVM_EXIT_INVALID;
 
+	if (unlikely(vcpu->switch_pkru))
+		keel_pkru_load(vcpu);
 	world_switch(svm, false);
 	regs_out(svm);
 	keel_step_end(vcpu, step);
 	complete_events(svm);
 	/* What cycle() finds interrupted is of its own entries. */
 	if (likely(vcpu->may_cycle && !step && !svm->iret_seen && !(vmcb->control.exit_int_info & SVM_EV_VALID)))
-		return cycle(svm);
-	decode_exit(svm);
-	return classify(&vmcb->control);
+		class = cycle(svm);
+	else
+		class = classify(&vmcb->control);
+	if (unlikely(vcpu->switch_pkru))
+		keel_pkru_restore(vcpu);
+	if (unlikely((vmcb->save.cr4 ^ svm->cr4_expected) & svm->cr4_watched))
+		check_cr4(svm);
+	if (class != KEEL_EXIT_SERVED)
+		decode_exit(svm);
+	return class;
 }
 
 void svm_vcpu_inject(struct keel_vcpu *vcpu, const struct keel_event *ev)

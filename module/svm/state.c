@@ -94,7 +94,7 @@ void svm_get_state(struct keel_vcpu *vcpu, u32 mask)
 		st->cr0 = s->cr0 | to_svm(vcpu)->cr0_hidden;
 		st->cr2 = s->cr2;
 		st->cr3 = s->cr3;
-		st->cr4 = s->cr4;
+		st->cr4 = s->cr4 & ~to_svm(vcpu)->cr4_hidden;
 		st->efer = s->efer & ~EFER_SVME;
 	}
 	if (mask & KEEL_ST_MSR) {
@@ -124,7 +124,7 @@ static void shadow_crs_set(struct svm_vcpu *svm, const struct keel_state *st)
 
 	s->cr0 = (st->cr0 & ~hidden) | X86_CR0_PG | X86_CR0_WP;
 	s->cr2 = st->cr2;
-	s->cr4 = st->cr4 | X86_CR4_PAE;
+	s->cr4 = st->cr4 | X86_CR4_PAE | svm_caps.host_mce;
 	if (!(st->cr0 & X86_CR0_PG))
 		s->cr4 &= ~(u64)(X86_CR4_SMEP | X86_CR4_SMAP);
 	s->efer = st->efer | EFER_SVME;
@@ -142,7 +142,8 @@ static void shadow_crs_set(struct svm_vcpu *svm, const struct keel_state *st)
  *
  * CR0.CD would make every guest access uncached, and CPUs come out of reset with CD and NW set. Both are
  * hidden from the hardware while they stand in a value set here; reads and writes of CR0 exit then. A
- * guest that sets them later, with MOV, gets what it asks for.
+ * guest that sets them later, with MOV, gets what it asks for. Without CR4.MCE a machine check of the host's would shut the
+ * CPU down: it stays on, and reads and writes of CR4 exit until the guest has it set itself.
  */
 void svm_set_state(struct keel_vcpu *vcpu, u32 mask)
 {
@@ -167,7 +168,9 @@ void svm_set_state(struct keel_vcpu *vcpu, u32 mask)
 		svm_intercept(svm->vmcb, SVM_ICPT_CR_WRITE + 0, svm->cr0_hidden);
 		s->cr2 = st->cr2;
 		s->cr3 = keel_entry_cr3(st);
-		s->cr4 = st->cr4;
+		svm->cr4_hidden = svm_caps.host_mce & ~st->cr4;
+		s->cr4 = st->cr4 | svm->cr4_hidden;
+		svm_cr4_intercepts(svm);
 		s->efer = st->efer | EFER_SVME;
 	}
 	if (mask & KEEL_ST_MSR) {

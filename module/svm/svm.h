@@ -18,6 +18,7 @@ struct svm_caps {
 	bool pause_filter;	/* exit after a number of PAUSEs */
 	bool pause_threshold;	/* ... that follow each other closely */
 	bool rdtscp;
+	u64 host_mce;		/* CR4.MCE, if the host has it set */
 };
 
 /* Per CPU, touched only on that CPU with interrupts off. */
@@ -69,6 +70,9 @@ struct svm_vcpu {
 	bool exit_soon;		/* exit right after the event that this entry injects */
 	u64 iret_rip;
 	u64 cr0_hidden;		/* CR0.CD and NW that the hardware does not get to see */
+	u64 cr4_hidden;		/* CR4.MCE that the guest has not set and the hardware gets to see */
+	u64 cr4_watched;	/* where writes do not exit: bits that must be, after an exit, as in ... */
+	u64 cr4_expected;
 	u32 windows;		/* KEEL_WIN_* asked for */
 	u8 tpr;			/* V_TPR as it was last set */
 	struct svm_insn insn[SVM_KNOWN_INSNS];
@@ -104,6 +108,7 @@ int svm_vcpu_create(struct keel_vcpu *vcpu);
 void svm_vcpu_destroy(struct keel_vcpu *vcpu);
 void svm_vcpu_reset(struct keel_vcpu *vcpu, bool init);
 void svm_update_intercepts(struct keel_vcpu *vcpu);
+void svm_cr4_intercepts(struct svm_vcpu *svm);
 void svm_drop_tags(struct svm_vcpu *svm, unsigned long tags);
 
 /* state.c */

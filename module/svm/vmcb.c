@@ -18,7 +18,6 @@ static void *svm_iopm;
 
 static const unsigned int always_intercepted[] = {
 	SVM_ICPT_INTR, SVM_ICPT_NMI, SVM_ICPT_SMI, SVM_ICPT_INIT,
-	SVM_ICPT_CR_WRITE + 4,
 	SVM_ICPT_RDPMC, SVM_ICPT_CPUID, SVM_ICPT_RSM, SVM_ICPT_INVD, SVM_ICPT_HLT,
 	SVM_ICPT_INVLPGA, SVM_ICPT_IOIO, SVM_ICPT_MSR, SVM_ICPT_TASK_SWITCH, SVM_ICPT_SHUTDOWN,
 	SVM_ICPT_VMRUN, SVM_ICPT_VMMCALL, SVM_ICPT_VMLOAD, SVM_ICPT_VMSAVE, SVM_ICPT_STGI,
@@ -149,6 +148,28 @@ void svm_vcpu_reset(struct keel_vcpu *vcpu, bool init)
 }
 
 /**
+ * svm_cr4_intercepts() - make the intercepts of CR4 fit what is hidden of it
+ * @svm: the vCPU, locked
+ *
+ * Writes exit unless the guest may have all bits that the CPU takes: then the CPU refuses the same as keel_set_cr4()
+ * (QEMU refuses less). QEMU takes a read of any control register for one of CR0, and shows what is hidden of CR4.
+ */
+void svm_cr4_intercepts(struct svm_vcpu *svm)
+{
+	struct keel_vcpu *vcpu = &svm->vcpu;
+
+	if (keel_shadowing) {
+		svm_intercept(svm->vmcb, SVM_ICPT_CR_WRITE + 4, true);
+		return;
+	}
+	svm_intercept(svm->vmcb, SVM_ICPT_CR_READ + 4, svm->cr4_hidden);
+	svm_intercept(svm->vmcb, SVM_ICPT_CR_WRITE + 4, svm->cr4_hidden || !vcpu->cpuid.cr4_all);
+	vcpu->cr4_direct = vcpu->cpuid.cr4_all && !svm->cr4_hidden;
+	svm->cr4_watched = vcpu->cr4_direct ? ~vcpu->cpuid.cr4_valid | svm_caps.host_mce : 0;
+	svm->cr4_expected = svm_caps.host_mce;
+}
+
+/**
  * svm_update_intercepts() - make the intercepts fit the client's debugging and MSR filter and the guest's CPUID
  * @vcpu: the vCPU, locked
  *
@@ -167,6 +188,7 @@ void svm_update_intercepts(struct keel_vcpu *vcpu)
 	svm_intercept(svm->vmcb, SVM_ICPT_MWAIT, !mwait);
 	/* Without the counter each PAUSE would exit. */
 	svm_intercept(svm->vmcb, SVM_ICPT_PAUSE, svm_caps.pause_filter && keel_ple_enabled(vcpu->vm));
+	svm_cr4_intercepts(svm);
 	for (i = 0; i < ARRAY_SIZE(direct_msrs); i++)
 		msrpm_set_both(svm, direct_msrs[i], true);
 	msrpm_set_both(svm, MSR_IA32_SPEC_CTRL,

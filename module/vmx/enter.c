@@ -217,16 +217,12 @@ static __always_inline bool world_switch(struct vmx_vcpu *vmx, bool served)
 	struct keel_vcpu *vcpu = &vmx->vcpu;
 	bool err;
 
-	if (unlikely(vcpu->switch_pkru))
-		keel_pkru_load(vcpu);
 	if (served)
 		keel_stats_served(&vcpu->stats, vcpu->exit.reason);
 	else
 		keel_stats_entry(&vcpu->stats, vcpu->exit.reason);
 	err = vmx_switch(vcpu->st.gpr, served || vmx->launched, &vmx->host_rsp, &vcpu->spec.sw);
 	keel_stats_exit(&vcpu->stats, served);
-	if (unlikely(vcpu->switch_pkru))
-		keel_pkru_restore(vcpu);
 	if (unlikely(err))
 		vcpu->exit.reason = KEEL_REASON_FAIL_ENTRY;
 	else
@@ -378,8 +374,16 @@ static __always_inline bool served_here(const struct vmx_vcpu *vmx)
 /* As vmx_vcpu_handle_exit() would, sooner. */
 static __always_inline int serve(struct vmx_vcpu *vmx)
 {
-	vmx->vcpu.st_valid = KEEL_ST_RIP | KEEL_ST_DR;
-	return vmx->exit.reason == VMX_EXIT_IO ? vmx_exit_io(vmx) : vmx_exit_ept_violation(vmx);
+	struct keel_vcpu *vcpu = &vmx->vcpu;
+	int r;
+
+	vcpu->st_valid = KEEL_ST_RIP | KEEL_ST_DR;
+	if (unlikely(vcpu->switch_pkru))
+		keel_pkru_restore(vcpu);
+	r = vmx->exit.reason == VMX_EXIT_IO ? vmx_exit_io(vmx) : vmx_exit_ept_violation(vmx);
+	if (unlikely(vcpu->switch_pkru))
+		keel_pkru_load(vcpu);
+	return r;
 }
 
 static enum keel_exit_class leave_hot(struct vmx_vcpu *vmx)
@@ -447,11 +451,17 @@ enum keel_exit_class vmx_vcpu_enter(struct keel_vcpu *vcpu)
 	enum keel_exit_class class;
 
 	vmx->failed = false;
+	if (unlikely(vcpu->switch_pkru))
+		keel_pkru_load(vcpu);
 	class = switch_to_guest(vmx, step);
-	if (unlikely(vmx->failed))
-		return class;
-	complete_events(vmx);
-	return vcpu->may_cycle ? cycle(vmx, class) : class;
+	if (likely(!vmx->failed)) {
+		complete_events(vmx);
+		if (likely(vcpu->may_cycle))
+			class = cycle(vmx, class);
+	}
+	if (unlikely(vcpu->switch_pkru))
+		keel_pkru_restore(vcpu);
+	return class;
 }
 
 /* INT3 and INTO are delivered with the RIP behind them pushed: the CPU adds the length (25.8.3). */
