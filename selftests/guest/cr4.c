@@ -61,12 +61,10 @@ TEST_F(cr4, machine_checks)
 		EXPECT_EQ(cr4, vcpu_sregs(&g->cpu).cr4) {
 			TH_LOG("step %d", i);
 		}
-		/* QEMU does not let reads of CR4 alone exit, and shows the host's bit. */
-		if (dev_is_keel(g->dev) && in_testhost("svm"))
-			cr4 |= X86_CR4_MCE;
 		if (!steps[i].read)
 			continue;
-		EXPECT_EQ(cr4, vcpu_regs(&g->cpu).rbx) {
+		/* QEMU does not let reads of CR4 alone exit, and shows the host's bit. */
+		EXPECT_EQ(0, (cr4 ^ vcpu_regs(&g->cpu).rbx) & ~(in_testhost("svm") ? X86_CR4_MCE : 0)) {
 			TH_LOG("step %d", i);
 		}
 	}
