@@ -103,7 +103,7 @@ void keel_vcpu_wake(struct keel_vcpu *vcpu)
 
 /**
  * keel_vcpu_kick() - make a vCPU serve its requests soon, wherever it is
- * @vcpu: any vCPU; callable with interrupts off
+ * @vcpu: any vCPU, of which keel_request() has just been called; callable with interrupts off
  *
  * The IPI is sent only if the target is in guest mode; else it sees the request before it enters:
  * keel_request() before, and the barrier after mode is written in run_inner(), order the two. Who is in guest mode is not
@@ -113,7 +113,7 @@ void keel_vcpu_kick(struct keel_vcpu *vcpu)
 {
 	int cpu;
 
-	smp_mb();	/* the request before the mode */
+	smp_mb__after_atomic();	/* the request before the mode */
 	if (READ_ONCE(vcpu->mode) == KEEL_OUTSIDE) {
 		keel_vcpu_wake(vcpu);
 		return;

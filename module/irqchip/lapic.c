@@ -24,6 +24,7 @@
 #define SPIV_BITS		0x3ff
 #define SPIV_DIRECTED_EOI	BIT(12)
 #define TDCR_BITS		0xb
+#define X2APIC_MSR(reg)		(APIC_BASE_MSR + ((reg) >> 4))
 #define X2APIC_ICR_RESERVED	(GENMASK_ULL(31, 20) | GENMASK_ULL(17, 16) | BIT_ULL(13))
 
 /* Bits that each local vector table entry has, in register order; the timer's mode comes on top. */
@@ -194,6 +195,12 @@ static void lapic_eoi(struct keel_lapic *apic)
 	apic->idle = !apic->vcpu->virt_intr && lapic_highest(apic, APIC_ISR) < 0;
 	lapic_virt_update(apic);
 	lapic_eoi_notify(apic, vector);
+}
+
+static noinline int lapic_end(struct keel_lapic *apic)
+{
+	lapic_eoi(apic);
+	return 0;
 }
 
 /**
@@ -466,6 +473,22 @@ static u32 lapic_x2apic_bits(const struct keel_lapic *apic, u32 reg)
 	}
 }
 
+/* The others of the registers that keel_lapic_msr_set() writes. */
+static noinline int lapic_write_x2apic(struct keel_lapic *apic, u32 reg, u64 val)
+{
+	if (reg == APIC_TASKPRI && !(val & ~0xffULL)) {
+		lapic_set_tpr(apic, val);
+		return 0;
+	}
+	if (val & ~(u64)lapic_x2apic_bits(apic, reg))
+		return -EINVAL;
+	if (reg == APIC_SELF_IPI) {
+		lapic_send_self(apic, val);
+		return 0;
+	}
+	return lapic_write_common(apic, reg, val) ? 0 : -EINVAL;
+}
+
 /**
  * keel_lapic_msr_set() - write an x2APIC register (SDM 3A, 11.12.1.2 and 11.12.1.3)
  * @vcpu: the vCPU, locked
@@ -477,36 +500,22 @@ static u32 lapic_x2apic_bits(const struct keel_lapic *apic, u32 reg)
 int keel_lapic_msr_set(struct keel_vcpu *vcpu, u32 msr, u64 val)
 {
 	struct keel_lapic *apic = vcpu->apic;
-	u32 reg = (msr - APIC_BASE_MSR) << 4;
 
 	if (!apic || !lapic_x2apic(apic))
 		return -EINVAL;
 	/* Those that are written all the time. */
-	switch (reg) {
-	case APIC_EOI:
+	if (msr == X2APIC_MSR(APIC_EOI)) {
 		if (val)
 			return -EINVAL;
-		if (!apic->idle)
-			lapic_eoi(apic);
-		return 0;
-	case APIC_TASKPRI:
-		if (val & ~0xffULL)
-			return -EINVAL;
-		lapic_set_tpr(apic, val);
-		return 0;
-	case APIC_ICR:
+		return apic->idle ? 0 : lapic_end(apic);
+	}
+	if (msr == X2APIC_MSR(APIC_ICR)) {
 		if (val & X2APIC_ICR_RESERVED)
 			return -EINVAL;
-		lapic_write_icr(apic, val, val >> 32);
+		lapic_send_x2apic(apic, val);
 		return 0;
 	}
-	if (val & ~(u64)lapic_x2apic_bits(apic, reg))
-		return -EINVAL;
-	if (reg == APIC_SELF_IPI) {
-		lapic_send_self(apic, val);
-		return 0;
-	}
-	return lapic_write_common(apic, reg, val) ? 0 : -EINVAL;
+	return lapic_write_x2apic(apic, (msr - APIC_BASE_MSR) << 4, val);
 }
 
 /**

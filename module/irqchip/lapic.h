@@ -68,7 +68,7 @@ static inline void lapic_set_reg(struct keel_lapic *apic, u32 reg, u32 val)
 /* The 32-bit word of a 256-bit register (IRR, ISR, TMR) with @vector; its bit is @vector mod 32. */
 static inline unsigned long *lapic_vec_word(const struct keel_lapic *apic, u32 reg, u8 vector)
 {
-	return apic->regs + reg + (vector / 32) * 0x10;
+	return apic->regs + reg + (vector & 0xe0UL) / 2;
 }
 
 static inline bool lapic_test_vec(const struct keel_lapic *apic, u32 reg, u8 vector)
@@ -127,6 +127,7 @@ void lapic_virt_mode(struct keel_vcpu *vcpu);
 int lapic_local_deliver(struct keel_lapic *apic, u32 lvt);
 void lapic_error(struct keel_lapic *apic, u32 bits);
 void lapic_send_ipi(struct keel_lapic *apic, u32 low, u32 high);
+void lapic_send_x2apic(struct keel_lapic *apic, u64 val);
 void lapic_send_self(struct keel_lapic *apic, u8 vector);
 
 /* lapic_timer.c */

@@ -16,15 +16,17 @@
 #include "lapic.h"
 
 /* An event for @apic was recorded: make its vCPU look. */
-static void lapic_notify(struct keel_lapic *apic, enum keel_req req, bool own_thread)
+static __always_inline void lapic_notify(struct keel_lapic *apic, enum keel_req req, bool own_thread)
 {
-	keel_request(req, apic->vcpu);
+	struct keel_vcpu *vcpu = apic->vcpu;
+
+	keel_request(req, vcpu);
 	if (!own_thread)
-		keel_vcpu_kick(apic->vcpu);
+		keel_vcpu_kick(vcpu);
 }
 
 /* Puts @vector into IRR; the request register remembers one more while the first is in service. */
-static void lapic_accept_vector(struct keel_lapic *apic, u8 vector, bool level, bool own_thread)
+static __always_inline void lapic_accept_vector(struct keel_lapic *apic, u8 vector, bool level, bool own_thread)
 {
 	if (lapic_test_vec(apic, APIC_TMR, vector) != level) {
 		if (level)
@@ -32,7 +34,7 @@ static void lapic_accept_vector(struct keel_lapic *apic, u8 vector, bool level, 
 		else
 			lapic_clear_vec(apic, APIC_TMR, vector);
 	}
-	set_bit(vector % 32, lapic_vec_word(apic, APIC_IRR, vector));
+	lapic_set_vec(apic, APIC_IRR, vector);
 	lapic_notify(apic, KEEL_REQ_EVENT, own_thread);
 }
 
@@ -124,6 +126,12 @@ void lapic_error(struct keel_lapic *apic, u32 bits)
 		lapic_local_deliver(apic, APIC_LVTERR);
 }
 
+/* The one physical id of @apic; no broadcast. */
+static u32 lapic_physical_id(const struct keel_lapic *apic)
+{
+	return lapic_x2apic(apic) ? apic->vcpu->id : lapic_reg(apic, APIC_ID) >> 24;
+}
+
 static bool lapic_match_physical(const struct keel_lapic *apic, u32 dest)
 {
 	if (lapic_x2apic(apic))
@@ -206,19 +214,21 @@ static struct keel_vcpu *lapic_arbitrate(struct keel_vm *vm, struct keel_vcpu *s
 	return NULL;
 }
 
-/* The vCPU with physical id @dest where ids and indices agree, as they do in nearly every VM. */
-static struct keel_vcpu *lapic_guess(struct keel_vm *vm, const struct keel_irq_msg *msg)
+/* The vCPU with physical id @id, no broadcast, where ids and indices agree, as they do in nearly every VM. */
+static __always_inline struct keel_vcpu *lapic_guess(struct keel_vm *vm, u32 id)
 {
 	u32 nr = smp_load_acquire(&vm->nr_vcpus);
 	struct keel_vcpu *vcpu;
 
-	if (msg->dest >= nr)
+	if (id >= nr)
 		return NULL;
-	vcpu = vm->vcpus[array_index_nospec(msg->dest, nr)];
-	if (!vcpu->apic || !lapic_hw_enabled(vcpu->apic) ||
-	    !lapic_match_physical(vcpu->apic, msg->dest))
+	vcpu = vm->vcpus[array_index_nospec(id, nr)];
+	if (unlikely(!vcpu->apic))
 		return NULL;
-	return vcpu;
+	/* In x2APIC mode it is enabled as well. */
+	if (likely(lapic_x2apic(vcpu->apic)))
+		return likely(vcpu->id == id) ? vcpu : NULL;
+	return lapic_hw_enabled(vcpu->apic) && lapic_physical_id(vcpu->apic) == id ? vcpu : NULL;
 }
 
 /**
@@ -243,7 +253,7 @@ int keel_lapic_deliver(struct keel_vm *vm, struct keel_vcpu *source, const struc
 		return source ? lapic_accept(source->apic, msg, true) : 0;
 
 	if (!broadcast && !msg->logical) {
-		vcpu = lapic_guess(vm, msg);
+		vcpu = lapic_guess(vm, msg->dest);
 		if (vcpu)
 			return lapic_accept(vcpu->apic, msg, vcpu == source);
 		lowest = false;		/* one destination at most: nothing to arbitrate */
@@ -261,12 +271,6 @@ int keel_lapic_deliver(struct keel_vm *vm, struct keel_vcpu *source, const struc
 		taken = max(taken, 0) + lapic_accept(vcpu->apic, msg, vcpu == source);
 	}
 	return taken;
-}
-
-/* The one physical id of @apic; no broadcast. */
-static u32 lapic_physical_id(const struct keel_lapic *apic)
-{
-	return lapic_x2apic(apic) ? apic->vcpu->id : lapic_reg(apic, APIC_ID) >> 24;
 }
 
 /**
@@ -313,8 +317,11 @@ int keel_lapic_send_bitmap(struct keel_vcpu *source, u32 min, const u64 ids[2],
 	return taken;
 }
 
-/* Any message, with its refusal. */
-static noinline void send_any(struct keel_lapic *apic, u32 low, u32 high)
+/*
+ * ICR was written with @low; @high is the destination as the mode has it (SDM 3A, 11.6.1). The
+ * message is out before the write has ended, so delivery status always reads idle.
+ */
+void lapic_send_ipi(struct keel_lapic *apic, u32 low, u32 high)
 {
 	struct keel_irq_msg msg = {
 		.vector = low & APIC_VECTOR_MASK,
@@ -334,31 +341,31 @@ static noinline void send_any(struct keel_lapic *apic, u32 low, u32 high)
 }
 
 /*
- * ICR was written with @low; @high is the destination as the mode has it (SDM 3A, 11.6.1). The
- * message is out before the write has ended, so delivery status always reads idle. First what kernels send most of the
- * time: a vector to one other vCPU, by its id in x2APIC mode.
+ * The same in x2APIC mode, where both halves are one register: soon for what kernels send most of the time, a vector to
+ * another vCPU by its id.
  */
-void lapic_send_ipi(struct keel_lapic *apic, u32 low, u32 high)
+void lapic_send_x2apic(struct keel_lapic *apic, u64 val)
 {
-	struct keel_vm *vm = apic->vcpu->vm;
-	u32 nr = smp_load_acquire(&vm->nr_vcpus);
+	u32 low = (u32)val & ~APIC_ICR_BUSY, high = val >> 32;
 	struct keel_vcpu *target;
 
-	if (unlikely((low & ~(u32)(APIC_VECTOR_MASK | APIC_INT_ASSERT)) || (u8)low < 16 || high >= nr ||
-		     !lapic_x2apic(apic)))
-		return send_any(apic, low, high);
-	target = vm->vcpus[array_index_nospec(high, nr)];
-	if (unlikely(target->id != high || target == apic->vcpu || !target->apic || !lapic_x2apic(target->apic) ||
-		     !lapic_sw_enabled(target->apic)))
-		return send_any(apic, low, high);
-	lapic_accept_vector(target->apic, low, false, false);
+	lapic_set_reg(apic, APIC_ICR, low);
+	lapic_set_reg(apic, APIC_ICR2, high);
+	if (likely(!(low & ~(u32)(APIC_VECTOR_MASK | APIC_INT_ASSERT)) && (u8)low >= 16)) {
+		target = lapic_guess(apic->vcpu->vm, high);
+		if (likely(target && target != apic->vcpu && lapic_sw_enabled(target->apic))) {
+			lapic_accept_vector(target->apic, low, false, false);
+			return;
+		}
+	}
+	lapic_send_ipi(apic, low, high);
 }
 
 /* The same for SELF_IPI, which has nothing but a vector (SDM 3A, 11.12.11). */
 void lapic_send_self(struct keel_lapic *apic, u8 vector)
 {
 	if (unlikely(vector < 16 || !lapic_sw_enabled(apic)))
-		return send_any(apic, APIC_DEST_SELF | APIC_INT_ASSERT | vector, 0);
+		return lapic_send_ipi(apic, APIC_DEST_SELF | APIC_INT_ASSERT | vector, 0);
 	lapic_accept_vector(apic, vector, false, true);
 }
 

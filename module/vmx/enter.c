@@ -292,28 +292,24 @@ static __always_inline bool in_kernel64(u64 rip)
 static __always_inline enum hot hot(struct vmx_vcpu *vmx)
 {
 	struct keel_vcpu *vcpu = &vmx->vcpu;
+	u32 reason = vmx->exit.reason, len, q;
 	u64 rip, next;
-	u32 len, q;
 
-	switch (vmx->exit.reason) {
-	case VMX_EXIT_CPUID:
-		vcpu->exit.reason = KEEL_REASON_CPUID;
-		break;
-	case VMX_EXIT_RDMSR:
-		vcpu->exit.reason = KEEL_REASON_RDMSR;
-		break;
-	case VMX_EXIT_WRMSR:
+	/* In the order in which a guest at work has them. */
+	if (reason == VMX_EXIT_WRMSR)
 		vcpu->exit.reason = KEEL_REASON_WRMSR;
-		break;
-	case VMX_EXIT_VMCALL:
-		vcpu->exit.reason = KEEL_REASON_HYPERCALL;
-		break;
-	case VMX_EXIT_IO:
-		vcpu->exit.reason = KEEL_REASON_IO;
-		break;
-	default:
+	else if (reason > VMX_EXIT_WRMSR)
 		return HOT_NOTHING;
-	}
+	else if (reason == VMX_EXIT_IO)
+		vcpu->exit.reason = KEEL_REASON_IO;
+	else if (reason == VMX_EXIT_RDMSR)
+		vcpu->exit.reason = KEEL_REASON_RDMSR;
+	else if (reason == VMX_EXIT_VMCALL)
+		vcpu->exit.reason = KEEL_REASON_HYPERCALL;
+	else if (reason == VMX_EXIT_CPUID)
+		vcpu->exit.reason = KEEL_REASON_CPUID;
+	else
+		return HOT_NOTHING;
 	if (unlikely(vmx_read_again(VMCS_GUEST_INTR_STATE) & (VMX_STATE_STI | VMX_STATE_MOV_SS)) ||
 	    unlikely(vmx_read_again(VMCS_GUEST_RFLAGS) & (X86_EFLAGS_RF | X86_EFLAGS_TF)))
 		return HOT_NOTHING;
@@ -346,8 +342,6 @@ static __always_inline enum hot hot(struct vmx_vcpu *vmx)
 		if ((q & VMX_IO_STRING) || !keel_hot_io(vcpu, VMX_IO_PORT(q), VMX_IO_SIZE(q), q & VMX_IO_IN))
 			return HOT_NOTHING;
 	}
-	if (static_branch_unlikely(&keel_checked))
-		WARN_ONCE(native_read_cr2() != vcpu->st.cr2, "keel: a page fault between two entries");
 	vmx_write(VMCS_GUEST_RIP, next);
 	return keel_cycle_ends(vcpu, KEEL_RESUME) || vmx->stale || vmx->flush ? HOT_LEAVE : HOT_AGAIN;
 }
@@ -355,12 +349,17 @@ static __always_inline enum hot hot(struct vmx_vcpu *vmx)
 /* Back into the guest behind hot(): nothing but RIP is written. True: nothing was entered. */
 static __always_inline bool switch_again(struct vmx_vcpu *vmx)
 {
-	if (unlikely(vmx->vcpu.cpu_deadline || vmx->timer_on))
+	if (unlikely(vmx->vcpu.cpu_deadline || vmx->timer_on)) {
 		write_timer(vmx);
-	/* The timer was switched on or off. */
-	if (unlikely(vmx->stale))
-		vmx_write_stale(vmx);
-	check_entry(vmx, false);
+		/* It was switched on or off. */
+		if (unlikely(vmx->stale))
+			vmx_write_stale(vmx);
+	}
+	if (static_branch_unlikely(&keel_checked)) {
+		WARN_ONCE(vmx->vcpu.exit.reason != KEEL_REASON_CPUID && native_read_cr2() != vmx->vcpu.st.cr2,
+			  "keel: a page fault between two entries");
+		check_entry(vmx, false);
+	}
 	return world_switch(vmx, true);
 }
 
