@@ -164,7 +164,6 @@ void svm_set_state(struct keel_vcpu *vcpu, u32 mask)
 	} else if (mask & KEEL_ST_CR) {
 		svm->cr0_hidden = st->cr0 & (X86_CR0_CD | X86_CR0_NW);
 		s->cr0 = st->cr0 & ~svm->cr0_hidden;
-		svm_intercept(svm->vmcb, SVM_ICPT_CR_READ + 0, svm->cr0_hidden);
 		svm_intercept(svm->vmcb, SVM_ICPT_CR_WRITE + 0, svm->cr0_hidden);
 		s->cr2 = st->cr2;
 		s->cr3 = keel_entry_cr3(st);

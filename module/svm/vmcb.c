@@ -152,7 +152,8 @@ void svm_vcpu_reset(struct keel_vcpu *vcpu, bool init)
  * @svm: the vCPU, locked
  *
  * Writes exit unless the guest may have all bits that the CPU takes: then the CPU refuses the same as keel_set_cr4()
- * (QEMU refuses less). QEMU takes a read of any control register for one of CR0, and shows what is hidden of CR4.
+ * (QEMU refuses less). QEMU takes a read of any control register for one of CR0: that is asked for as well, which costs
+ * something only until the guest has set MCE.
  */
 void svm_cr4_intercepts(struct svm_vcpu *svm)
 {
@@ -162,6 +163,7 @@ void svm_cr4_intercepts(struct svm_vcpu *svm)
 		svm_intercept(svm->vmcb, SVM_ICPT_CR_WRITE + 4, true);
 		return;
 	}
+	svm_intercept(svm->vmcb, SVM_ICPT_CR_READ + 0, svm->cr0_hidden || svm->cr4_hidden);
 	svm_intercept(svm->vmcb, SVM_ICPT_CR_READ + 4, svm->cr4_hidden);
 	svm_intercept(svm->vmcb, SVM_ICPT_CR_WRITE + 4, svm->cr4_hidden || !vcpu->cpuid.cr4_all);
 	vcpu->cr4_direct = vcpu->cpuid.cr4_all && !svm->cr4_hidden;

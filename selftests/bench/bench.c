@@ -83,9 +83,10 @@ GUEST(b_mmio_user, 64, LOOP("", "mov " STR(GUEST_MMIO) ", %eax\n"));
 GUEST(b_event, 64, LOOP("mov $" STR(PORT_EVENT) ", %edx\n" "mov %edx, %r12d\n", "mov %r12d, %edx\n" "out %al, %dx\n"));
 GUEST(b_irqfd, 64, LOOP(HANDLER X2APIC "mov $" STR(PORT_EVENT) ", %r12d\n" "sti\n",
 	"mov %r15, %r13\n" "mov %r12d, %edx\n" "out %al, %dx\n" AWAIT));
-GUEST(b_wp, 64, LOOP("", "mov %cr0, %rax\n" "xor $0x10000, %rax\n" "mov %rax, %cr0\n"));
 /* With CR4.MCE set, as in any guest that is an operating system. */
-GUEST(b_pge, 64, LOOP("mov %cr4, %rax\n" "or $0x40, %eax\n" "mov %rax, %cr4\n", "mov %cr4, %rax\n" "xor $0x80, %rax\n" "mov %rax, %cr4\n"));
+#define MCE_ON	"mov %cr4, %rax\n" "or $0x40, %eax\n" "mov %rax, %cr4\n"
+GUEST(b_wp, 64, LOOP(MCE_ON, "mov %cr0, %rax\n" "xor $0x10000, %rax\n" "mov %rax, %cr0\n"));
+GUEST(b_pge, 64, LOOP(MCE_ON, "mov %cr4, %rax\n" "xor $0x80, %rax\n" "mov %rax, %cr4\n"));
 GUEST(b_pause, 64, LOOP("", "pause\n"));
 GUEST(b_ud, 64, LOOP(OVER "addq $2, (%rsp)\n" "iretq\n" "7:\n", "ud2\n"));
 /* A page of its own each round, from GUEST_HIGH on, which the client has touched. */

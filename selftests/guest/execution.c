@@ -134,6 +134,15 @@ static void use_segment(struct guest *g, struct kvm_regs *r, const struct segmen
 	r->rdi = c->offset;
 }
 
+/* As operating systems do: until then a hypervisor may hide that the host has it set, and emulate reads of CR4. */
+static void enable_machine_checks(struct guest *g)
+{
+	struct kvm_sregs s = vcpu_sregs(&g->cpu);
+
+	s.cr4 |= X86_CR4_MCE;
+	vcpu_set_sregs(&g->cpu, &s);
+}
+
 static void run_way(struct outcome *o, unsigned int flag, enum guest_mode mode, const struct program *p, int cpl,
 		    const struct segment_case *segment)
 {
@@ -145,6 +154,7 @@ static void run_way(struct outcome *o, unsigned int flag, enum guest_mode mode, 
 	memset(o, 0, sizeof(*o));
 	guest_create(&g, flag);
 	guest_start(&g, mode, bits == 16 ? p->b16 : bits == 32 ? p->b32 : p->b64);
+	enable_machine_checks(&g);
 	r = vcpu_regs(&g.cpu);
 	r.rsi = DATA_OFFSET + (bits == 16 ? 0 : GUEST_DATA);
 	r.rdi = r.rsi + 0x200;
