@@ -588,6 +588,18 @@ static const struct kvm_cpuid_entry2 *beyond_the_end(struct keel_vcpu *vcpu, u32
 	return keel_cpuid_find(vcpu, basic->eax, index);
 }
 
+/* Of what was asked, what counts: with any index the first entry of its function answers, if that has none. */
+static u64 answer_mask(struct keel_vcpu *vcpu, const struct kvm_cpuid_entry2 *found)
+{
+	const struct kvm_cpuid_entry2 *e = vcpu->cpuid.entries;
+
+	if (!found || (found->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX))
+		return ~0ULL;
+	while (e->function != found->function)
+		e++;
+	return e == found ? U32_MAX : ~0ULL;
+}
+
 /* What the client's entries, or the lack of one, come to. */
 static struct keel_cpuid_answer answer_find(struct keel_vcpu *vcpu, u32 function, u32 index, bool *lasts)
 {
@@ -611,7 +623,8 @@ static struct keel_cpuid_answer answer_find(struct keel_vcpu *vcpu, u32 function
 		}
 	}
 	return (struct keel_cpuid_answer) {
-		.key = key, .eax = e.eax, .ebx = e.ebx, .ecx = e.ecx, .edx = e.edx,
+		.key = key, .mask = answer_mask(vcpu, found),
+		.eax = e.eax, .ebx = e.ebx, .ecx = e.ecx, .edx = e.edx,
 	};
 }
 
@@ -634,6 +647,27 @@ struct keel_cpuid_answer keel_cpuid_query(struct keel_vcpu *vcpu, u32 function, 
 }
 
 /**
+ * keel_cpuid_answer_now() - answer the guest's CPUID instruction behind a world switch (hot.h)
+ * @vcpu: the vCPU, inside its window
+ *
+ * Return: false: CPUID may have to fault; nothing has happened
+ */
+bool keel_cpuid_answer_now(struct keel_vcpu *vcpu)
+{
+	u64 *gpr = vcpu->st.gpr;
+	struct keel_cpuid_answer a;
+
+	if (vcpu->misc_features)
+		return false;
+	a = keel_cpuid_query(vcpu, gpr[KEEL_RAX], gpr[KEEL_RCX]);
+	gpr[KEEL_RAX] = a.eax;
+	gpr[KEEL_RBX] = a.ebx;
+	gpr[KEEL_RCX] = a.ecx;
+	gpr[KEEL_RDX] = a.edx;
+	return true;
+}
+
+/**
  * keel_cpuid_forget() - what the answers depend on has changed
  * @vcpu: the vCPU, locked or not yet visible
  */
@@ -643,7 +677,7 @@ void keel_cpuid_forget(struct keel_vcpu *vcpu)
 
 	/* A function whose slot is another one is never asked for here. */
 	for (i = 0; i < KEEL_CPUID_ANSWERS; i++)
-		vcpu->cpuid.answers[i].key = i + 1;
+		vcpu->cpuid.answers[i] = (struct keel_cpuid_answer){ .key = i + 1, .mask = ~0ULL };
 }
 
 /* One feature that the core looks up often: where the guest's CPUID has it. */

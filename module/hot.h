@@ -16,14 +16,14 @@
 
 #include "ops.h"
 
-/* CPUID, where the answer is at hand. */
+/* CPUID. */
 static __always_inline bool keel_hot_cpuid(struct keel_vcpu *vcpu)
 {
 	u64 *gpr = vcpu->st.gpr;
 	const struct keel_cpuid_answer *a = keel_cpuid_ready(vcpu, gpr[KEEL_RAX], gpr[KEEL_RCX]);
 
 	if (unlikely(!a))
-		return false;
+		return keel_cpuid_answer_now(vcpu);
 	gpr[KEEL_RAX] = a->eax;
 	gpr[KEEL_RBX] = a->ebx;
 	gpr[KEEL_RCX] = a->ecx;

@@ -170,13 +170,16 @@ struct keel_fault {
 	u64 address;	/* CR2 when vector is #PF */
 };
 
-/* An answer to CPUID that follows from the client's entries alone; @key is keel_cpuid_key() of what was asked. */
+/*
+ * An answer to CPUID that follows from the client's entries alone: @key is keel_cpuid_key() of what was asked, @mask of what
+ * it was asked counts: many functions have no index.
+ */
 struct keel_cpuid_answer {
-	u64 key;
+	u64 key, mask;
 	u32 eax, ebx, ecx, edx;
 };
 
-#define KEEL_CPUID_ANSWERS	8
+#define KEEL_CPUID_ANSWERS	32
 
 struct keel_cpuid {
 	unsigned int nent;
@@ -700,6 +703,7 @@ int keel_cpuid_set(struct keel_vcpu *vcpu, struct kvm_cpuid2 __user *ucpuid);
 int keel_cpuid_set1(struct keel_vcpu *vcpu, struct kvm_cpuid __user *ucpuid);
 int keel_cpuid_get(struct keel_vcpu *vcpu, struct kvm_cpuid2 __user *ucpuid);
 struct keel_cpuid_answer keel_cpuid_query(struct keel_vcpu *vcpu, u32 function, u32 index);
+bool keel_cpuid_answer_now(struct keel_vcpu *vcpu);
 void keel_cpuid_forget(struct keel_vcpu *vcpu);
 void keel_cpuid_refresh(struct keel_vcpu *vcpu);
 bool keel_cpuid_faults(struct keel_vcpu *vcpu);
@@ -714,7 +718,8 @@ static inline u64 keel_cpuid_key(u32 function, u32 index)
 
 static __always_inline struct keel_cpuid_answer *keel_cpuid_slot(struct keel_vcpu *vcpu, u32 function)
 {
-	return &vcpu->cpuid.answers[function % KEEL_CPUID_ANSWERS];
+	/* The three classes of functions begin at places of their own. */
+	return &vcpu->cpuid.answers[(function + (function >> 27)) % KEEL_CPUID_ANSWERS];
 }
 
 /**
@@ -729,7 +734,7 @@ static __always_inline const struct keel_cpuid_answer *keel_cpuid_ready(struct k
 {
 	const struct keel_cpuid_answer *a = keel_cpuid_slot(vcpu, function);
 
-	return likely(a->key == keel_cpuid_key(function, index)) ? a : NULL;
+	return likely(!((a->key ^ keel_cpuid_key(function, index)) & a->mask)) ? a : NULL;
 }
 
 /* CR8, the task priority: the local APIC's, or without one the vCPU's own. */

@@ -76,6 +76,12 @@ static bool has_wakeup(struct keel_vcpu *vcpu)
 	return keel_has_interrupt(vcpu) && keel_can_take_interrupt(vcpu);
 }
 
+/* The same once it has said no: what has come since has made a request. */
+static bool wakes_now(struct keel_vcpu *vcpu)
+{
+	return READ_ONCE(vcpu->requests) && has_wakeup(vcpu);
+}
+
 static void wake(struct keel_vcpu *vcpu)
 {
 	vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
@@ -360,7 +366,7 @@ static int run_window(struct keel_vcpu *vcpu)
 static int block(struct keel_vcpu *vcpu)
 {
 	keel_lapic_timer_to_host(vcpu);
-	if (!has_wakeup(vcpu) && !keel_halt(vcpu, has_wakeup))
+	if (!has_wakeup(vcpu) && !keel_halt(vcpu, wakes_now))
 		return KEEL_RESUME;
 	if (vcpu->mp_state == KVM_MP_STATE_HALTED)
 		wake(vcpu);

@@ -318,6 +318,7 @@ static __always_inline enum hot hot(struct vmx_vcpu *vmx)
 	next = rip + len;
 	if (unlikely((u32)next < len))
 		return HOT_NOTHING;
+	vcpu->st_valid = KEEL_ST_DR;
 	if (vcpu->exit.reason == KEEL_REASON_CPUID) {
 		if (unlikely(!keel_hot_cpuid(vcpu)))
 			return HOT_NOTHING;
@@ -326,7 +327,6 @@ static __always_inline enum hot hot(struct vmx_vcpu *vmx)
 	}
 	if (static_branch_unlikely(&keel_checked))
 		vcpu->st.cr2 = native_read_cr2();
-	vcpu->st_valid = KEEL_ST_DR;
 	vmx->intr_state_valid = false;
 	if (vcpu->exit.reason == KEEL_REASON_WRMSR) {
 		if (!keel_hot_wrmsr(vcpu))

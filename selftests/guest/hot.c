@@ -179,6 +179,61 @@ TEST_F(hot, eoi_by_what_stands_there)
 	}
 }
 
+/* RSI: questions of 8 bytes, function and index, zeroes at the end; RDI: answers of 16 bytes. Twice. */
+GUEST(ask, 64,
+	"movl $2, %ebp\n" "1: movl $" STR(GUEST_DATA) ", %esi\n" "movl $" STR(GUEST_DATA) "+0x400, %edi\n"
+	"2: movl (%rsi), %eax\n" "movl 4(%rsi), %ecx\n" "cpuid\n"
+	"movl %eax, (%rdi)\n" "movl %ebx, 4(%rdi)\n" "movl %ecx, 8(%rdi)\n" "movl %edx, 12(%rdi)\n"
+	"addq $16, %rdi\n" "addq $8, %rsi\n" "cmpq $0, (%rsi)\n" "jne 2b\n" G_SYNC "decl %ebp\n" "jnz 1b\n" G_DONE);
+
+/*
+ * An index that means nothing does not matter, one that means something does; function 6 is asked for by index here, but for
+ * one entry of the client's that is for all the others.
+ */
+TEST_F(hot, cpuid_index)
+{
+	static const struct {
+		uint32_t function, index, eax;
+	} q[] = {
+		{ 2, 0, 0x20 }, { 2, 0xabcdef01, 0x20 }, { 4, 0, 0x40 }, { 4, 1, 0x41 }, { 4, 0, 0x40 }, { 2, 7, 0x20 },
+		{ 6, 9, 0x6f }, { 6, 0, 0x60 }, { 6, 1, 0x61 }, { 6, 9, 0x6f }, { 0x80000000, 0x1234, 0x80000008 },
+		{ 0x80000000, 0, 0x80000008 }, { 0, 5, 0x10 },
+	};
+	static const struct kvm_cpuid_entry2 entries[] = {
+		{ .function = 0, .eax = 0x10 }, { .function = 2, .eax = 0x20 },
+		{ .function = 4, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX, .eax = 0x40 },
+		{ .function = 4, .index = 1, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX, .eax = 0x41 },
+		{ .function = 6, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX, .eax = 0x60 },
+		{ .function = 6, .index = 1, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX, .eax = 0x61 },
+		{ .function = 6, .eax = 0x6f }, { .function = 0x80000000, .eax = 0x80000008 },
+		{ .function = 0x80000008, .eax = 0x3030 },
+	};
+	struct {
+		struct kvm_cpuid2 head;
+		struct kvm_cpuid_entry2 entries[ARRAY_SIZE(entries)];
+	} table = { .head.nent = ARRAY_SIZE(entries) };
+	struct guest *g = &self->g;
+	uint32_t *asked = (void *)(g->mem + GUEST_DATA);
+	int i, round;
+
+	memcpy(table.entries, entries, sizeof(entries));
+	ASSERT_EQ(0, vm_ioctl(g->cpu.fd, KVM_SET_CPUID2, &table));
+	guest_start(g, MODE_LONG, BLOB(ask));
+	for (i = 0; i < ARRAY_SIZE(q); i++) {
+		asked[2 * i] = q[i].function;
+		asked[2 * i + 1] = q[i].index;
+	}
+	asked[2 * i] = asked[2 * i + 1] = 0;
+	for (round = 0; round < 2; round++) {
+		ASSERT_PORT(PORT_SYNC, g);
+		for (i = 0; i < ARRAY_SIZE(q); i++)
+			EXPECT_EQ(q[i].eax, ((uint32_t *)(g->mem + GUEST_DATA + 0x400))[4 * i]) {
+				TH_LOG("round %d, function %#x, index %#x", round, q[i].function, q[i].index);
+			}
+	}
+	ASSERT_DONE(g);
+}
+
 GUEST(in_user_mode, 64, "1: xorl %eax, %eax\n" "xorl %ecx, %ecx\n" "cpuid\n" G_SYNC "jmp 1b\n");
 
 /* CPUID faults from the moment on that the MSR says so, and no longer. */
