@@ -581,7 +581,8 @@ static const struct kvm_cpuid_entry2 *beyond_the_end(struct keel_vcpu *vcpu, u32
 		base = 0xc0000000;
 	else
 		base = *function & 0x80000000;
-	class = keel_cpuid_find(vcpu, base, 0);
+	/* What was looked for in vain begins no class. */
+	class = base == *function && !index ? NULL : keel_cpuid_find(vcpu, base, 0);
 	if (class && *function <= class->eax)
 		return NULL;
 	*function = basic->eax;
