@@ -36,6 +36,15 @@ FIXTURE_TEARDOWN(cr4)
 #define SHOW		"movq %cr4, %rbx\n" G_SYNC
 #define EXIT_HOT	"xorl %eax, %eax\n" "xorl %ecx, %ecx\n" "cpuid\n"
 
+/* Instructions that Keel has emulated. */
+static uint64_t emulated(struct guest *g)
+{
+	struct keel_execution counts = { .version = KEEL_EXECUTION_VERSION, .size = sizeof(counts) };
+
+	MUST(vm_ioctl(g->cpu.fd, KEEL_GET_EXECUTION, &counts));
+	return counts.emulated;
+}
+
 GUEST(mce, 64, SHOW SET(MCE) TOGGLE(PGE) SHOW TOGGLE(PGE) EXIT_HOT SHOW CLEAR(MCE) EXIT_HOT EXIT_HOT G_SYNC SHOW
       SET(MCE) SHOW G_DONE);
 
@@ -49,7 +58,8 @@ TEST_F(cr4, machine_checks)
 		{ true, false, false }, { true, true, false },
 	};
 	struct guest *g = &self->g;
-	uint64_t first, cr4;
+	bool looks = dev_is_keel(g->dev) && host_is_amd();
+	uint64_t first, cr4, before = 0;
 	int i;
 
 	guest_start(g, MODE_LONG, BLOB(mce));
@@ -61,8 +71,13 @@ TEST_F(cr4, machine_checks)
 		EXPECT_EQ(cr4, vcpu_sregs(&g->cpu).cr4) {
 			TH_LOG("step %d", i);
 		}
-		if (!steps[i].read)
+		if (!steps[i].read) {
+			before = looks ? emulated(g) : 0;
 			continue;
+		}
+		/* The host's bit has come back behind the guest's write, which no exit told of: reads exit again. */
+		if (looks && i && !steps[i - 1].read)
+			EXPECT_LT(before, emulated(g));
 		EXPECT_EQ(cr4, vcpu_regs(&g->cpu).rbx) {
 			TH_LOG("step %d", i);
 		}
