@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <linux/keel.h>
 #include "kselftest_harness.h"
 #include "guest.h"
 
