@@ -589,16 +589,16 @@ static const struct kvm_cpuid_entry2 *beyond_the_end(struct keel_vcpu *vcpu, u32
 	return keel_cpuid_find(vcpu, basic->eax, index);
 }
 
-/* Of what was asked, what counts: with any index the first entry of its function answers, if that has none. */
-static u64 answer_mask(struct keel_vcpu *vcpu, const struct kvm_cpuid_entry2 *found)
+/* Of an index, what counts: for any of them the first entry of its function answers, if that has none. */
+static u32 index_mask(struct keel_vcpu *vcpu, const struct kvm_cpuid_entry2 *found)
 {
 	const struct kvm_cpuid_entry2 *e = vcpu->cpuid.entries;
 
 	if (!found || (found->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX))
-		return ~0ULL;
+		return ~0U;
 	while (e->function != found->function)
 		e++;
-	return e == found ? U32_MAX : ~0ULL;
+	return e == found ? 0 : ~0U;
 }
 
 /* What the client's entries, or the lack of one, come to. */
@@ -606,7 +606,7 @@ static struct keel_cpuid_answer answer_find(struct keel_vcpu *vcpu, u32 function
 {
 	const struct kvm_cpuid_entry2 *found = keel_cpuid_find(vcpu, function, index);
 	struct kvm_cpuid_entry2 e = {};
-	u64 key = keel_cpuid_key(function, index);
+	u32 asked = function;
 
 	/* With CPUID faulting it depends on who asks. */
 	*lasts = found && !follows_state(vcpu, function) && !vcpu->misc_features;
@@ -624,7 +624,7 @@ static struct keel_cpuid_answer answer_find(struct keel_vcpu *vcpu, u32 function
 		}
 	}
 	return (struct keel_cpuid_answer) {
-		.key = key, .mask = answer_mask(vcpu, found),
+		.function = asked, .index = index, .mask = index_mask(vcpu, found),
 		.eax = e.eax, .ebx = e.ebx, .ecx = e.ecx, .edx = e.edx,
 	};
 }
@@ -678,7 +678,7 @@ void keel_cpuid_forget(struct keel_vcpu *vcpu)
 
 	/* A function whose slot is another one is never asked for here. */
 	for (i = 0; i < KEEL_CPUID_ANSWERS; i++)
-		vcpu->cpuid.answers[i] = (struct keel_cpuid_answer){ .key = i + 1, .mask = ~0ULL };
+		vcpu->cpuid.answers[i] = (struct keel_cpuid_answer){ .function = i + 1 };
 }
 
 /* One feature that the core looks up often: where the guest's CPUID has it. */

@@ -171,15 +171,15 @@ struct keel_fault {
 };
 
 /*
- * An answer to CPUID that follows from the client's entries alone: @key is keel_cpuid_key() of what was asked, @mask of what
- * it was asked counts: many functions have no index.
+ * An answer to CPUID that follows from the client's entries alone: to what was asked. @mask: the bits of @index that count,
+ * all or none.
  */
 struct keel_cpuid_answer {
-	u64 key, mask;
+	u32 function, index, mask;
 	u32 eax, ebx, ecx, edx;
 };
 
-#define KEEL_CPUID_ANSWERS	32
+#define KEEL_CPUID_ANSWERS	16
 
 struct keel_cpuid {
 	unsigned int nent;
@@ -711,15 +711,10 @@ bool keel_mwait_undefined(const struct keel_vcpu *vcpu);
 u64 keel_host_efer_bits(void);
 const struct kvm_cpuid_entry2 *keel_cpuid_find(struct keel_vcpu *vcpu, u32 function, u32 index);
 
-static inline u64 keel_cpuid_key(u32 function, u32 index)
-{
-	return (u64)index << 32 | function;
-}
-
 static __always_inline struct keel_cpuid_answer *keel_cpuid_slot(struct keel_vcpu *vcpu, u32 function)
 {
 	/* The three classes of functions begin at places of their own. */
-	return &vcpu->cpuid.answers[(function + (function >> 27)) % KEEL_CPUID_ANSWERS];
+	return &vcpu->cpuid.answers[(function + (function >> 28)) % KEEL_CPUID_ANSWERS];
 }
 
 /**
@@ -734,7 +729,7 @@ static __always_inline const struct keel_cpuid_answer *keel_cpuid_ready(struct k
 {
 	const struct keel_cpuid_answer *a = keel_cpuid_slot(vcpu, function);
 
-	return likely(!((a->key ^ keel_cpuid_key(function, index)) & a->mask)) ? a : NULL;
+	return likely(!((a->function ^ function) | ((a->index ^ index) & a->mask))) ? a : NULL;
 }
 
 /* CR8, the task priority: the local APIC's, or without one the vCPU's own. */
