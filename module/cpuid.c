@@ -655,16 +655,13 @@ struct keel_cpuid_answer keel_cpuid_query(struct keel_vcpu *vcpu, u32 function, 
  */
 bool keel_cpuid_answer_now(struct keel_vcpu *vcpu)
 {
-	u64 *gpr = vcpu->st.gpr;
+	const u64 *gpr = vcpu->st.gpr;
 	struct keel_cpuid_answer a;
 
 	if (vcpu->misc_features)
 		return false;
 	a = keel_cpuid_query(vcpu, gpr[KEEL_RAX], gpr[KEEL_RCX]);
-	gpr[KEEL_RAX] = a.eax;
-	gpr[KEEL_RBX] = a.ebx;
-	gpr[KEEL_RCX] = a.ecx;
-	gpr[KEEL_RDX] = a.edx;
+	keel_cpuid_give(vcpu, &a);
 	return true;
 }
 

@@ -97,7 +97,7 @@ static int gp(struct keel_vcpu *vcpu)
  */
 int keel_exit_cpuid(struct keel_vcpu *vcpu)
 {
-	u64 *gpr = vcpu->st.gpr;
+	const u64 *gpr = vcpu->st.gpr;
 	struct keel_cpuid_answer a;
 	int len;
 
@@ -107,10 +107,7 @@ int keel_exit_cpuid(struct keel_vcpu *vcpu)
 	if (len <= 0)
 		return no_length(vcpu, len);
 	a = keel_cpuid_query(vcpu, gpr[KEEL_RAX], gpr[KEEL_RCX]);
-	gpr[KEEL_RAX] = a.eax;
-	gpr[KEEL_RBX] = a.ebx;
-	gpr[KEEL_RCX] = a.ecx;
-	gpr[KEEL_RDX] = a.edx;
+	keel_cpuid_give(vcpu, &a);
 	step_over(vcpu, len);
 	return KEEL_RESUME;
 }

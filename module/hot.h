@@ -19,15 +19,12 @@
 /* CPUID. */
 static __always_inline bool keel_hot_cpuid(struct keel_vcpu *vcpu)
 {
-	u64 *gpr = vcpu->st.gpr;
+	const u64 *gpr = vcpu->st.gpr;
 	const struct keel_cpuid_answer *a = keel_cpuid_ready(vcpu, gpr[KEEL_RAX], gpr[KEEL_RCX]);
 
 	if (unlikely(!a))
 		return keel_cpuid_answer_now(vcpu);
-	gpr[KEEL_RAX] = a->eax;
-	gpr[KEEL_RBX] = a->ebx;
-	gpr[KEEL_RCX] = a->ecx;
-	gpr[KEEL_RDX] = a->edx;
+	keel_cpuid_give(vcpu, a);
 	return true;
 }
 

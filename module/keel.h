@@ -732,6 +732,17 @@ static __always_inline const struct keel_cpuid_answer *keel_cpuid_ready(struct k
 	return likely(!((a->function ^ function) | ((a->index ^ index) & a->mask))) ? a : NULL;
 }
 
+/* The end of CPUID. */
+static __always_inline void keel_cpuid_give(struct keel_vcpu *vcpu, const struct keel_cpuid_answer *a)
+{
+	u64 *gpr = vcpu->st.gpr;
+
+	gpr[KEEL_RAX] = a->eax;
+	gpr[KEEL_RBX] = a->ebx;
+	gpr[KEEL_RCX] = a->ecx;
+	gpr[KEEL_RDX] = a->edx;
+}
+
 /* CR8, the task priority: the local APIC's, or without one the vCPU's own. */
 static inline u64 keel_get_cr8(struct keel_vcpu *vcpu)
 {

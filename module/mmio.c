@@ -195,12 +195,6 @@ static bool watched(struct keel_vcpu *vcpu)
 	return (keel_st(vcpu, KEEL_ST_DR)->dr7 & 0xff) || (vcpu->guest_debug & KVM_GUESTDBG_USE_HW_BP);
 }
 
-/* Where the CPU has executed something: past 4 GiB there is no other mode. */
-static bool executes_64_bit_code(struct keel_vcpu *vcpu)
-{
-	return keel_st(vcpu, KEEL_ST_RIP)->rip >> 32 || keel_long_mode64(vcpu);
-}
-
 /**
  * keel_mmio_move() - an access to device memory by a plain MOV
  * @vcpu: the vCPU, locked; no event is in the middle of its delivery
@@ -217,7 +211,7 @@ int keel_mmio_move(struct keel_vcpu *vcpu, gpa_t gpa, u32 access)
 	u64 val = 0;
 	int r;
 
-	if (vcpu->smm.in || (access & (KEEL_ACC_TABLE | KEEL_ACC_EXEC)) || watched(vcpu) || !executes_64_bit_code(vcpu))
+	if (vcpu->smm.in || (access & (KEEL_ACC_TABLE | KEEL_ACC_EXEC)) || watched(vcpu) || !keel_long_mode64(vcpu))
 		return -ENOENT;
 	move = move_at(vcpu, vcpu->st.rip);
 	if (!move || move->write != !!(access & KEEL_ACC_WRITE) ||

@@ -446,7 +446,7 @@ enum keel_exit_class svm_vcpu_enter(struct keel_vcpu *vcpu)
 		class = classify(&vmcb->control);
 	if (unlikely(vcpu->switch_pkru))
 		keel_pkru_restore(vcpu);
-	if (unlikely((vmcb->save.cr4 ^ svm->cr4_expected) & svm->cr4_watched))
+	if (unlikely((vmcb->save.cr4 ^ svm_caps.host_mce) & svm->cr4_watched))
 		check_cr4(svm);
 	if (class != KEEL_EXIT_SERVED)
 		decode_exit(svm);

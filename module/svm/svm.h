@@ -71,8 +71,7 @@ struct svm_vcpu {
 	u64 iret_rip;
 	u64 cr0_hidden;		/* CR0.CD and NW that the hardware does not get to see */
 	u64 cr4_hidden;		/* CR4.MCE that the guest has not set and the hardware gets to see */
-	u64 cr4_watched;	/* where writes do not exit: bits that must be, after an exit, as in ... */
-	u64 cr4_expected;
+	u64 cr4_watched;	/* where writes do not exit: bits that must be svm_caps.host_mce after an exit */
 	u32 windows;		/* KEEL_WIN_* asked for */
 	u8 tpr;			/* V_TPR as it was last set */
 	struct svm_insn insn[SVM_KNOWN_INSNS];

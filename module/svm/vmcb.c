@@ -36,8 +36,8 @@ static const unsigned int always_intercepted[] = {
  * any control register for one of CR0.
  */
 static const unsigned int shadow_intercepted[] = {
-	SVM_ICPT_CR_READ + 0, SVM_ICPT_CR_READ + 3, SVM_ICPT_CR_WRITE + 0, SVM_ICPT_CR_WRITE + 3, SVM_ICPT_INVLPG,
-	SVM_ICPT_EXCEPTION + X86_TRAP_PF,
+	SVM_ICPT_CR_READ + 0, SVM_ICPT_CR_READ + 3, SVM_ICPT_CR_WRITE + 0, SVM_ICPT_CR_WRITE + 3, SVM_ICPT_CR_WRITE + 4,
+	SVM_ICPT_INVLPG, SVM_ICPT_EXCEPTION + X86_TRAP_PF,
 };
 
 static const u32 direct_msrs[] = {
@@ -159,16 +159,13 @@ void svm_cr4_intercepts(struct svm_vcpu *svm)
 {
 	struct keel_vcpu *vcpu = &svm->vcpu;
 
-	if (keel_shadowing) {
-		svm_intercept(svm->vmcb, SVM_ICPT_CR_WRITE + 4, true);
+	if (keel_shadowing)
 		return;
-	}
 	svm_intercept(svm->vmcb, SVM_ICPT_CR_READ + 0, svm->cr0_hidden || svm->cr4_hidden);
 	svm_intercept(svm->vmcb, SVM_ICPT_CR_READ + 4, svm->cr4_hidden);
 	svm_intercept(svm->vmcb, SVM_ICPT_CR_WRITE + 4, svm->cr4_hidden || !vcpu->cpuid.cr4_all);
 	vcpu->cr4_direct = vcpu->cpuid.cr4_all && !svm->cr4_hidden;
 	svm->cr4_watched = vcpu->cr4_direct ? ~vcpu->cpuid.cr4_valid | svm_caps.host_mce : 0;
-	svm->cr4_expected = svm_caps.host_mce;
 }
 
 /**
