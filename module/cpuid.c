@@ -60,7 +60,10 @@ static struct kvm_cpuid_entry2 *entry_find(struct kvm_cpuid_entry2 *entries, uns
  */
 const struct kvm_cpuid_entry2 *keel_cpuid_find(struct keel_vcpu *vcpu, u32 function, u32 index)
 {
-	return entry_find(vcpu->cpuid.entries, vcpu->cpuid.nent, function, index);
+	const struct keel_cpuid *c = &vcpu->cpuid;
+
+	/* Guests look for hypervisors at 256 places, each of them several times. */
+	return function > c->highest[function >> 30] ? NULL : entry_find(c->entries, c->nent, function, index);
 }
 
 /* Does the supported table have all of @bits in a register of a leaf? */
@@ -212,25 +215,22 @@ static void table_add_class(u32 base)
 		table_add_leaf(function);
 }
 
-/*
- * The CR4 bits that come with a feature, whether Keel knows of it or not (SDM 3A, 2.5; APM 2, 3.1.3). Those of the first
- * group a guest may have.
- */
+/* The CR4 bits that come with a feature (SDM 3A, 2.5; APM 2, 3.1.3), and whether a guest may have them. */
 static const struct {
 	u64 bit;
 	u32 function, index;
 	enum keel_cpuid_reg reg;
 	u32 feature;
+	bool offered;
 } cr4_features[] = {
-	{ X86_CR4_OSXSAVE,	1, 0, KEEL_CPUID_ECX, BIT(26) },
-	{ X86_CR4_PCIDE,	1, 0, KEEL_CPUID_ECX, BIT(17) },
-	{ X86_CR4_FSGSBASE,	7, 0, KEEL_CPUID_EBX, BIT(0) },
-	{ X86_CR4_SMEP,		7, 0, KEEL_CPUID_EBX, BIT(7) },
-	{ X86_CR4_SMAP,		7, 0, KEEL_CPUID_EBX, BIT(20) },
-	{ X86_CR4_UMIP,		7, 0, KEEL_CPUID_ECX, BIT(2) },
-	{ X86_CR4_PKE,		7, 0, KEEL_CPUID_ECX, BIT(3) },
-	{ X86_CR4_LA57,		7, 0, KEEL_CPUID_ECX, BIT(16) },
-
+	{ X86_CR4_OSXSAVE,	1, 0, KEEL_CPUID_ECX, BIT(26), true },
+	{ X86_CR4_PCIDE,	1, 0, KEEL_CPUID_ECX, BIT(17), true },
+	{ X86_CR4_FSGSBASE,	7, 0, KEEL_CPUID_EBX, BIT(0), true },
+	{ X86_CR4_SMEP,		7, 0, KEEL_CPUID_EBX, BIT(7), true },
+	{ X86_CR4_SMAP,		7, 0, KEEL_CPUID_EBX, BIT(20), true },
+	{ X86_CR4_UMIP,		7, 0, KEEL_CPUID_ECX, BIT(2), true },
+	{ X86_CR4_PKE,		7, 0, KEEL_CPUID_ECX, BIT(3), true },
+	{ X86_CR4_LA57,		7, 0, KEEL_CPUID_ECX, BIT(16), true },
 	{ X86_CR4_VMXE,		1, 0, KEEL_CPUID_ECX, BIT(5) },
 	{ X86_CR4_SMXE,		1, 0, KEEL_CPUID_ECX, BIT(6) },
 	{ BIT_ULL(19),		7, 0, KEEL_CPUID_ECX, BIT(23) },	/* KL */
@@ -244,23 +244,22 @@ static const struct {
 
 #define CR4_ALWAYS	(X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE | \
 			 X86_CR4_MCE | X86_CR4_PGE | X86_CR4_PCE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT)
-#define CR4_OFFERED	(X86_CR4_OSXSAVE | X86_CR4_PCIDE | X86_CR4_FSGSBASE | X86_CR4_SMEP | X86_CR4_SMAP | \
-			 X86_CR4_UMIP | X86_CR4_PKE | X86_CR4_LA57)
 
 static void cr4_bits_compute(void)
 {
 	struct kvm_cpuid_entry2 e;
 	unsigned int i;
+	u32 highest;
 
+	host_leaf(&e, 0, 0);
+	highest = e.eax;
 	host_cr4_bits = cpu_cr4_bits = CR4_ALWAYS;
 	for (i = 0; i < ARRAY_SIZE(cr4_features); i++) {
 		u32 function = cr4_features[i].function, index = cr4_features[i].index;
 
-		if ((cr4_features[i].bit & CR4_OFFERED) &&
-		    host_offers(function, cr4_features[i].reg, cr4_features[i].feature))
+		if (cr4_features[i].offered && host_offers(function, cr4_features[i].reg, cr4_features[i].feature))
 			host_cr4_bits |= cr4_features[i].bit;
-		host_leaf(&e, 0, 0);
-		if (e.eax < function)
+		if (highest < function)
 			continue;
 		host_leaf(&e, function, 0);
 		/* The last subleaf of leaf 7. */
@@ -443,6 +442,21 @@ static int entries_unchanged(struct keel_vcpu *vcpu, const struct kvm_cpuid_entr
 	return 0;
 }
 
+/* Where searches begin and end. */
+static void entries_index(struct keel_cpuid *c)
+{
+	struct kvm_cpuid_entry2 *basic = entry_find(c->entries, c->nent, 0, 0);
+	unsigned int i;
+
+	memset(c->highest, 0, sizeof(c->highest));
+	for (i = 0; i < c->nent; i++)
+		c->highest[c->entries[i].function >> 30] = max(c->highest[c->entries[i].function >> 30],
+								c->entries[i].function);
+	c->last_basic = 0;
+	while (basic && c->last_basic < c->nent && c->entries[c->last_basic].function != basic->eax)
+		c->last_basic++;
+}
+
 /* Takes @entries over on success, frees them otherwise. */
 static int entries_set(struct keel_vcpu *vcpu, struct kvm_cpuid_entry2 *entries, unsigned int nent)
 {
@@ -466,6 +480,7 @@ static int entries_set(struct keel_vcpu *vcpu, struct kvm_cpuid_entry2 *entries,
 	kvfree(vcpu->cpuid.entries);
 	vcpu->cpuid.entries = entries;
 	vcpu->cpuid.nent = nent;
+	entries_index(&vcpu->cpuid);
 	keel_cpuid_forget(vcpu);
 	keel_cpuid_refresh(vcpu);
 	keel_ops->vcpu_update(vcpu, KEEL_UPDATE_INTERCEPTS);
@@ -570,6 +585,7 @@ static const struct kvm_cpuid_entry2 *beyond_the_end(struct keel_vcpu *vcpu, u32
 						     u32 index)
 {
 	const struct kvm_cpuid_entry2 *basic = keel_cpuid_find(vcpu, 0, 0);
+	const struct keel_cpuid *c = &vcpu->cpuid;
 	const struct kvm_cpuid_entry2 *class;
 	u32 base;
 
@@ -586,7 +602,7 @@ static const struct kvm_cpuid_entry2 *beyond_the_end(struct keel_vcpu *vcpu, u32
 	if (class && *function <= class->eax)
 		return NULL;
 	*function = basic->eax;
-	return keel_cpuid_find(vcpu, basic->eax, index);
+	return entry_find(c->entries + c->last_basic, c->nent - c->last_basic, basic->eax, index);
 }
 
 /* Of an index, what counts: for any of them the first entry of its function answers, if that has none. */

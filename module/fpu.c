@@ -106,13 +106,11 @@ unsigned int keel_fpu_size(void)
 u32 keel_xstate_size(u64 mask, bool compacted)
 {
 	u32 size = sizeof(struct xsave_area);
-	unsigned int i;
 
-	for (i = 2; i < 63; i++) {
-		const struct component *c = &components[i];
+	/* Components 0 and 1 are at its beginning; bit 63 is none. */
+	for (mask &= ~(BIT_ULL(63) | 3); mask; mask &= mask - 1) {
+		const struct component *c = &components[__ffs64(mask)];
 
-		if (!(mask & BIT_ULL(i)))
-			continue;
 		if (compacted)
 			size = (c->align64 ? ALIGN(size, 64) : size) + c->size;
 		else

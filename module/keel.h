@@ -184,6 +184,8 @@ struct keel_cpuid_answer {
 struct keel_cpuid {
 	unsigned int nent;
 	struct kvm_cpuid_entry2 *entries;	/* kvcalloc, KEEL_MAX_CPUID at most */
+	u32 highest[4];				/* function in these, by its two highest bits */
+	u32 last_basic;				/* index of the first entry of what leaf 0 says is the highest, or nent */
 	u8 maxphyaddr;				/* bits */
 	u64 cr4_valid;				/* CR4 bits that this guest may set */
 	bool cr4_all;				/* ... and the CPU takes no others */
