@@ -365,7 +365,7 @@ static bool misc_enable_decides(const struct keel_vcpu *vcpu)
  */
 bool keel_cpuid_faults(struct keel_vcpu *vcpu)
 {
-	return (vcpu->misc_features & MSR_MISC_FEATURES_ENABLES_CPUID_FAULT) && keel_st(vcpu, KEEL_ST_CS)->cpl;
+	return (vcpu->misc_features & MSR_MISC_FEATURES_ENABLES_CPUID_FAULT) && keel_st(vcpu, KEEL_ST_CODE)->cpl;
 }
 
 /**

@@ -274,7 +274,7 @@ int keel_exit_xsetbv(struct keel_vcpu *vcpu)
  */
 int keel_hypercall(struct keel_vcpu *vcpu, const u64 *gpr, u64 *result)
 {
-	bool user = keel_st(vcpu, KEEL_ST_CR | KEEL_ST_CS)->cpl;
+	bool user = keel_st(vcpu, KEEL_ST_CR | KEEL_ST_CODE)->cpl;
 	bool wide = keel_long_mode64(vcpu);
 	struct keel_hypercall hc = {
 		.nr = wide ? gpr[KEEL_RAX] : (u32)gpr[KEEL_RAX],
@@ -716,7 +716,7 @@ int keel_exit_emulation_failed(struct keel_vcpu *vcpu)
 	if (vcpu->vm->exit_on_emulation_error)
 		return emulation_failure(vcpu);
 	keel_inject_exception(vcpu, X86_TRAP_UD);
-	return keel_st(vcpu, KEEL_ST_CS)->cpl ? KEEL_RESUME : emulation_failure(vcpu);
+	return keel_st(vcpu, KEEL_ST_CODE)->cpl ? KEEL_RESUME : emulation_failure(vcpu);
 }
 
 /**

@@ -90,7 +90,9 @@ struct keel_dtable {
  * struct keel_state between two entries; everything else is fetched when first asked for.
  */
 #define KEEL_ST_RIP		0x01	/* rip, rflags */
-#define KEEL_ST_CS		0x80	/* seg[KEEL_CS], cpl; only for reading: what changes them changes KEEL_ST_SEG */
+#define KEEL_ST_CODE		0x80	/* cpl and seg[KEEL_CS].ar; as KEEL_ST_CS */
+#define KEEL_ST_CS_REST		0x100	/* ... the rest of it */
+#define KEEL_ST_CS		(KEEL_ST_CODE | KEEL_ST_CS_REST) /* only for reading: what changes them changes KEEL_ST_SEG */
 #define KEEL_ST_OTHER_SEGS	0x02	/* the rest of seg[] */
 #define KEEL_ST_SEG		(KEEL_ST_CS | KEEL_ST_OTHER_SEGS)
 #define KEEL_ST_DT		0x04	/* gdt, idt */
@@ -98,7 +100,7 @@ struct keel_dtable {
 #define KEEL_ST_MSR		0x10	/* star ... pat */
 #define KEEL_ST_DR		0x20	/* dr6, dr7 (dr0 to dr3 are always current) */
 #define KEEL_ST_SHADOW		0x40	/* int_shadow */
-#define KEEL_ST_ALL		0xff
+#define KEEL_ST_ALL		0x1ff
 
 /**
  * struct keel_state - the architectural state of a vCPU
@@ -249,8 +251,8 @@ struct keel_pio {
 
 /* A MOV between a register and memory that mmio.c has met; @len 0: none. */
 struct keel_move {
-	u64 code[2], mask[2];	/* its bytes */
-	u64 disp, imm;
+	u64 code[2];		/* its bytes */
+	s32 disp, imm;
 	s8 base, index;		/* registers, -1: none */
 	u8 scale, reg;
 	u8 width;		/* bytes of the register */
@@ -383,7 +385,7 @@ struct keel_vcpu {
 	/* exits */
 	struct keel_exit exit;
 	struct keel_pio pio;
-	struct keel_move move[8];	/* by where they are */
+	struct keel_move move[16];	/* by their first bytes */
 	const struct keel_move *moving;	/* ... which the client's read completes */
 	struct keel_emul *emul;
 	u64 nr_emulated;		/* instructions that the emulator completed */

@@ -8,6 +8,9 @@
  *
  * The vCPU is locked. Nothing here sleeps: the window may be open.
  */
+#include <linux/hash.h>
+#include <linux/log2.h>
+
 #include "mmu/gwalk.h"
 #include "ops.h"
 
@@ -90,10 +93,14 @@ static bool classify(struct keel_move *move, const struct keel_insn *insn)
 	return insn->mod != 3 && !(move->immediate && insn->reg & 7);
 }
 
-static u64 bytes_below(int n)
-{
-	return n >= 8 ? ~0ULL : n <= 0 ? 0 : BIT_ULL(8 * n) - 1;
-}
+#define LOW_BYTES(n)		((n) >= 8 ? ~0ULL : (1ULL << 8 * ((n) & 7)) - 1)
+#define BYTES(n)		{ LOW_BYTES(n), (n) > 8 ? LOW_BYTES((n) - 8) : 0 }
+
+/* The bytes that are an instruction's, by its length. */
+static const u64 masks[KEEL_INSN_MAX_LEN + 1][2] = {
+	BYTES(0), BYTES(1), BYTES(2), BYTES(3), BYTES(4), BYTES(5), BYTES(6), BYTES(7),
+	BYTES(8), BYTES(9), BYTES(10), BYTES(11), BYTES(12), BYTES(13), BYTES(14), BYTES(15),
+};
 
 /* What 64-bit code begins with, if it is one of these instructions, and its operand has no base of its own (FS, GS). */
 static bool read_move(struct keel_move *move, const u64 code[2])
@@ -110,26 +117,30 @@ static bool read_move(struct keel_move *move, const u64 code[2])
 	move->base = insn.base;
 	move->index = insn.index;
 	move->scale = insn.scale;
-	move->disp = insn.disp + (insn.rip_relative ? insn.length : 0);
+	move->disp = insn.disp;
 	move->rip_relative = insn.rip_relative;
 	move->imm = insn.imm;
-	move->mask[0] = bytes_below(insn.length);
-	move->mask[1] = bytes_below(insn.length - 8);
-	move->code[0] = code[0] & move->mask[0];
-	move->code[1] = code[1] & move->mask[1];
+	move->code[0] = code[0] & masks[insn.length][0];
+	move->code[1] = code[1] & masks[insn.length][1];
 	move->len = insn.length;
 	return true;
 }
 
-/* The instruction at RIP, if it is a plain MOV from a page that was fetched from before; NULL: the emulator finds out. */
+/*
+ * The instruction at RIP, if it is a plain MOV from a page that was fetched from before; NULL: the emulator finds out. Known ones
+ * are found by the three bytes that nearly all of these have, and not by RIP: an inline function is in many places.
+ */
 static const struct keel_move *move_at(struct keel_vcpu *vcpu, u64 rip)
 {
-	struct keel_move *move = &vcpu->move[(rip ^ rip >> 3) % ARRAY_SIZE(vcpu->move)];
+	struct keel_move *move;
+	const u64 *mask;
 	u64 code[2];
 
 	if (!keel_gcache_fetch(vcpu, rip, code))
 		return NULL;
-	if (move->len && !(((code[0] & move->mask[0]) ^ move->code[0]) | ((code[1] & move->mask[1]) ^ move->code[1])))
+	move = &vcpu->move[hash_32((u32)code[0] << 8, ilog2(ARRAY_SIZE(vcpu->move)))];
+	mask = masks[move->len];
+	if (move->len && !(((code[0] & mask[0]) ^ move->code[0]) | ((code[1] & mask[1]) ^ move->code[1])))
 		return move;
 	return read_move(move, code) ? move : NULL;
 }
@@ -137,21 +148,21 @@ static const struct keel_move *move_at(struct keel_vcpu *vcpu, u64 rip)
 static u64 operand_address(const struct keel_vcpu *vcpu, const struct keel_move *move)
 {
 	const u64 *gpr = vcpu->st.gpr;
-	u64 la = move->disp;
+	u64 la = (s64)move->disp;
 
 	if (move->base >= 0)
 		la += gpr[move->base];
 	if (move->index >= 0)
 		la += gpr[move->index] << move->scale;
 	if (move->rip_relative)
-		la += vcpu->st.rip;
+		la += vcpu->st.rip + move->len;
 	return la;
 }
 
 static u64 value_to_write(const struct keel_vcpu *vcpu, const struct keel_move *move)
 {
 	if (move->immediate)
-		return move->imm;
+		return (s64)move->imm;
 	return vcpu->st.gpr[move->reg] >> (move->high ? 8 : 0);
 }
 
@@ -160,13 +171,13 @@ static void write_register(struct keel_vcpu *vcpu, const struct keel_move *move,
 {
 	u64 *reg = &vcpu->st.gpr[move->reg], mask;
 
-	val &= bytes_below(move->size);
+	val &= masks[move->size][0];
 	if (move->sign)
 		val = move->size == 1 ? (s64)(s8)val : (s64)(s16)val;
 	if (move->width == 4) {
 		*reg = (u32)val;
 	} else {
-		mask = bytes_below(move->width) << (move->high ? 8 : 0);
+		mask = masks[move->width][0] << (move->high ? 8 : 0);
 		*reg = (*reg & ~mask) | ((val << (move->high ? 8 : 0)) & mask);
 	}
 }

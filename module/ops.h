@@ -242,7 +242,7 @@ static __always_inline bool keel_port_access(struct keel_vcpu *vcpu, u16 port, u
 /* In 64-bit mode, not in one of the others that long mode has (SDM 3A, 5.2.1; APM 2, 1.3.1)? */
 static inline bool keel_long_mode64(struct keel_vcpu *vcpu)
 {
-	const struct keel_state *st = keel_st(vcpu, KEEL_ST_CR | KEEL_ST_CS);
+	const struct keel_state *st = keel_st(vcpu, KEEL_ST_CR | KEEL_ST_CODE);
 
 	return (st->efer & EFER_LMA) && (st->seg[KEEL_CS].ar & KEEL_AR_L);
 }
@@ -250,9 +250,9 @@ static inline bool keel_long_mode64(struct keel_vcpu *vcpu)
 /* Where the exiting instruction is; outside 64-bit mode addresses wrap at 4 GiB. */
 static inline u64 keel_linear_rip(struct keel_vcpu *vcpu)
 {
-	const struct keel_state *st = keel_st(vcpu, KEEL_ST_RIP | KEEL_ST_CS);
+	u64 rip = keel_st(vcpu, KEEL_ST_RIP)->rip;
 
-	return keel_long_mode64(vcpu) ? st->rip : (u32)(st->seg[KEEL_CS].base + st->rip);
+	return keel_long_mode64(vcpu) ? rip : (u32)(keel_st(vcpu, KEEL_ST_CS)->seg[KEEL_CS].base + rip);
 }
 
 #endif /* KEEL_OPS_H */

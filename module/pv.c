@@ -221,17 +221,21 @@ int msr_set_steal_time(struct keel_vcpu *vcpu, const struct msr_row *row, u32 ms
 	vcpu->pv.steal_msr = val;
 	vcpu->pv.steal_preempted = false;
 	vcpu->pv.steal_seen = vcpu->stats.steal;
-	keel_steal_request(vcpu);
+	if (val & KVM_MSR_ENABLED)
+		keel_request(KEEL_REQ_STEAL, vcpu);
 	return 0;
 }
 
 /**
- * keel_steal_request() - the guest is to be told before its next entry; for guests that asked for it
+ * keel_steal_request() - the guest is to be told before its next entry; where it asked for it, and there is news
  * @vcpu: the vCPU; in its own thread or locked
  */
 void keel_steal_request(struct keel_vcpu *vcpu)
 {
-	if (vcpu->pv.steal_msr & KVM_MSR_ENABLED)
+	const struct keel_pv *pv = &vcpu->pv;
+
+	/* Others ask for a flush where they see the flag, and nowhere else. */
+	if ((pv->steal_msr & KVM_MSR_ENABLED) && (pv->steal_preempted || pv->steal_seen != vcpu->stats.steal))
 		keel_request(KEEL_REQ_STEAL, vcpu);
 }
 

@@ -343,7 +343,7 @@ static int run_window(struct keel_vcpu *vcpu)
 			keel_crash_here();
 		r = run_inner(vcpu, &cold);
 		if (need_resched())
-			WRITE_ONCE(vcpu->sched.in_kernel, !keel_st(vcpu, KEEL_ST_CS)->cpl);
+			WRITE_ONCE(vcpu->sched.in_kernel, !keel_st(vcpu, KEEL_ST_CODE)->cpl);
 		keel_hostregs_restore(vcpu);
 		keel_ops->window_close(vcpu);
 		keel_spec_window_close(vcpu);

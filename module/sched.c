@@ -389,7 +389,7 @@ int keel_exit_pause(struct keel_vcpu *vcpu)
 	if (vcpu->in_window)
 		return -EAGAIN;
 	ple_window_grown(&vcpu->sched);
-	directed_yield(vcpu, !keel_st(vcpu, KEEL_ST_CS)->cpl);
+	directed_yield(vcpu, !keel_st(vcpu, KEEL_ST_CODE)->cpl);
 	return keel_exit_skip(vcpu);
 }
 

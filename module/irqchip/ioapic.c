@@ -198,7 +198,8 @@ static u32 ioapic_write_window(struct keel_ioapic *ioapic, u32 val)
 	if (!(rte & RTE_LEVEL))
 		rte &= ~RTE_REMOTE_IRR;
 	ioapic->rte[pin] = rte;
-	ioapic_update_vectors(ioapic);
+	if ((old ^ rte) & RTE_VECTOR)
+		ioapic_update_vectors(ioapic);
 	if ((rte & RTE_LEVEL) && (ioapic->irr & BIT(pin)))
 		ioapic_service(ioapic, pin);
 	return (old & ~rte & RTE_MASKED) ? BIT(pin) : 0;

@@ -122,7 +122,7 @@ bool keel_gcache_fetch(struct keel_vcpu *vcpu, gva_t linear, u64 *buf)
 	if (offset_in_page(linear) > PAGE_SIZE - 16)
 		return false;
 	idx = srcu_read_lock(&vcpu->vm->srcu);
-	found = may_hold(vcpu, e, linear) && e->hva && (keel_st(vcpu, KEEL_ST_CS)->cpl == 3 ? e->exec_user : e->exec) &&
+	found = may_hold(vcpu, e, linear) && e->hva && (keel_st(vcpu, KEEL_ST_CODE)->cpl == 3 ? e->exec_user : e->exec) &&
 		tables_hold(e, buf, e->hva + offset_in_page(linear));
 	srcu_read_unlock(&vcpu->vm->srcu, idx);
 	return found;
@@ -151,6 +151,7 @@ void keel_gcache_remember(const struct keel_walk *w, gva_t gva, gpa_t gpa)
 	struct keel_vcpu *vcpu = w->vcpu;
 	struct keel_gcache_entry *e = pair_for(vcpu, gva);
 	int level, idx;
+	u64 generation;
 
 	/* The older of the two makes room, unless it is this page's that is walked anew. */
 	if (e->page != gva >> PAGE_SHIFT)
@@ -159,6 +160,8 @@ void keel_gcache_remember(const struct keel_walk *w, gva_t gva, gpa_t gpa)
 	if (!(w->efer & EFER_LMA) || !(w->cr0 & X86_CR0_PG))
 		return;
 	idx = srcu_read_lock(&vcpu->vm->srcu);
+	/* First: addresses of later slots than these are of no use. */
+	generation = slots_generation(vcpu->vm);
 	for (level = w->levels; level >= w->leaf_level; level--) {
 		unsigned long hva = keel_gfn_to_hva(vcpu->vm, w->pte_gpa[level] >> PAGE_SHIFT, NULL);
 
@@ -176,7 +179,7 @@ void keel_gcache_remember(const struct keel_walk *w, gva_t gva, gpa_t gpa)
 	e->cr3 = vcpu->st.cr3;
 	e->cr4 = w->cr4;
 	e->efer = w->efer;
-	e->generation = slots_generation(vcpu->vm);
+	e->generation = generation;
 	e->user = w->user;
 	e->write = w->write;
 	e->nx = w->nx;

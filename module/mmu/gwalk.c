@@ -350,7 +350,7 @@ int keel_gva_fetch(struct keel_vcpu *vcpu, gva_t linear, void *buf, unsigned int
 	u64 code[2];
 	int r;
 
-	if (keel_st(vcpu, KEEL_ST_CS)->cpl == 3)
+	if (keel_st(vcpu, KEEL_ST_CODE)->cpl == 3)
 		access |= KEEL_ACC_USER;
 	if (len <= KEEL_INSN_MAX_LEN && keel_gcache_fetch(vcpu, linear, code)) {
 		memcpy(buf, code, len);

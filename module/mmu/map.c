@@ -585,15 +585,16 @@ int keel_mmu_fault(struct keel_vcpu *vcpu, gpa_t gpa, u32 access)
  */
 int keel_mmu_fault_resident(struct keel_vcpu *vcpu, gpa_t gpa, u32 access)
 {
+	gfn_t gfn = keel_own_gpa(vcpu, gpa) >> PAGE_SHIFT;
 	struct keel_vm *vm = vcpu->vm;
-	struct keel_map m = {
-		.vcpu = vcpu,
-		.gfn = keel_own_gpa(vcpu, gpa) >> PAGE_SHIFT,
-		.access = access,
-		.host.write = access & KEEL_ACC_WRITE,
-	};
+	struct keel_map m;
 	int idx, r = -EAGAIN;
+	/* Before the slots: where they change in between, what is found is of no generation that will be asked for. */
+	u64 generation = smp_load_acquire(&vm->slots_generation);
 
+	if (gfn == vcpu->mmu.device_gfn && generation == vcpu->mmu.device_generation)
+		return KEEL_MMU_EMULATE;
+	m = (struct keel_map) { .vcpu = vcpu, .gfn = gfn, .access = access, .host.write = access & KEEL_ACC_WRITE };
 	/* Tables for all of the way, but for the top; a fault outside the window allocates them. */
 	if (m.gfn >= keel_tdp_end(m.gfn) || vcpu->mmu.nr_cached < keel_pte_format()->levels - 1)
 		return -EAGAIN;
@@ -602,6 +603,10 @@ int keel_mmu_fault_resident(struct keel_vcpu *vcpu, gpa_t gpa, u32 access)
 	if (!m.slot || (m.host.write && (m.slot->flags & KVM_MEM_READONLY))) {
 		if (!is_apic_page(&m))
 			r = KEEL_MMU_EMULATE;
+		if (!m.slot && m.gfn != KEEL_APIC_GFN) {
+			vcpu->mmu.device_gfn = m.gfn;
+			vcpu->mmu.device_generation = generation;
+		}
 	} else if (!READ_ONCE(m.slot->invalid)) {
 		if (keel_tdp_fix(&m, access)) {
 			vcpu->stats.fast_faults++;

@@ -178,7 +178,7 @@ static struct keel_memslots *slots_build(const struct keel_memslots *old, int dr
 static void slots_publish(struct keel_vm *vm, struct keel_memslots *old, struct keel_memslots *new)
 {
 	rcu_assign_pointer(vm->slots, new);
-	WRITE_ONCE(vm->slots_generation, new->generation);
+	smp_store_release(&vm->slots_generation, new->generation);
 	synchronize_srcu_expedited(&vm->srcu);
 	kvfree(old);
 }

@@ -140,6 +140,9 @@ struct keel_mmu_vcpu {
 	/* gcache.c: what its own thread has walked */
 	struct keel_gcache_entry gcache[KEEL_GCACHE_ENTRIES];
 
+	gfn_t device_gfn;		/* has no slot, and is not the local APIC's page, in the generation below */
+	u64 device_generation;
+
 	/* checked.c */
 	u64 checked_id;			/* never 0, never used again */
 	u64 flush_own;			/* flushes that the vCPU itself was in need of */

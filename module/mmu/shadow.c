@@ -440,7 +440,7 @@ int keel_shadow_fault(struct keel_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa)
 	vcpu->mmu.shadow->write_gfn = KEEL_NO_GFN;
 	access &= ~KEEL_ACC_PRESENT;
 	/* The CPU's own accesses, to descriptor tables and stacks, do not heed EFLAGS.AC. */
-	if (!(access & KEEL_ACC_USER) && (keel_st(vcpu, KEEL_ST_CS)->cpl == 3 || ev->exc.injected ||
+	if (!(access & KEEL_ACC_USER) && (keel_st(vcpu, KEEL_ST_CODE)->cpl == 3 || ev->exc.injected ||
 					  ev->intr.injected || ev->nmi.injected))
 		access |= KEEL_ACC_IMPLICIT;
 	r = keel_gva_walk(vcpu, gva, access, &f.walk, gpa, &fault, false);

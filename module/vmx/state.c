@@ -28,7 +28,11 @@ static void seg_get(struct keel_seg *seg, int i)
 	seg->selector = vmx_read(VMCS_GUEST_ES_SEL + 2 * i);
 	seg->base = vmx_read(VMCS_GUEST_ES_BASE + 2 * i);
 	seg->limit = vmx_read(VMCS_GUEST_ES_LIMIT + 2 * i);
-	seg->ar = vmx_read(VMCS_GUEST_ES_AR + 2 * i);
+}
+
+static u32 ar_get(int i)
+{
+	return vmx_read(VMCS_GUEST_ES_AR + 2 * i);
 }
 
 static void other_segs_get(struct keel_state *st)
@@ -36,14 +40,24 @@ static void other_segs_get(struct keel_state *st)
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(seg_order); i++)
-		if (seg_order[i] != KEEL_CS)
+		if (seg_order[i] != KEEL_CS) {
 			seg_get(&st->seg[seg_order[i]], i);
+			st->seg[seg_order[i]].ar = ar_get(i);
+		}
 }
 
-static void cs_get(struct keel_state *st)
+static void code_get(struct keel_state *st)
 {
-	seg_get(&st->seg[KEEL_CS], CS_IN_ORDER);
-	st->cpl = vmx_read(VMCS_GUEST_ES_AR + 2 * SS_IN_ORDER) >> KEEL_AR_DPL_SHIFT & 3;
+	st->seg[KEEL_CS].ar = ar_get(CS_IN_ORDER);
+	st->cpl = ar_get(SS_IN_ORDER) >> KEEL_AR_DPL_SHIFT & 3;
+}
+
+static void shadow_get(struct vmx_vcpu *vmx)
+{
+	u32 state = vmx_interruptibility(vmx);
+
+	vmx->vcpu.st.int_shadow = (state & VMX_STATE_STI ? KEEL_SHADOW_STI : 0) |
+				  (state & VMX_STATE_MOV_SS ? KEEL_SHADOW_MOV_SS : 0);
 }
 
 /* 27.3.1.2: what entry demands of access rights. */
@@ -136,8 +150,10 @@ static void state_read(struct vmx_vcpu *vmx, u32 mask)
 {
 	struct keel_state *st = &vmx->vcpu.st;
 
-	if (mask & KEEL_ST_CS)
-		cs_get(st);
+	if (mask & KEEL_ST_CODE)
+		code_get(st);
+	if (mask & KEEL_ST_CS_REST)
+		seg_get(&st->seg[KEEL_CS], CS_IN_ORDER);
 	if (mask & KEEL_ST_OTHER_SEGS)
 		other_segs_get(st);
 	if (mask & KEEL_ST_DT) {
@@ -155,12 +171,8 @@ static void state_read(struct vmx_vcpu *vmx, u32 mask)
 			st->pat = vmx_read(VMCS_GUEST_PAT);
 	}
 	/* KEEL_ST_DR: MOV DR always exits, and DR6 does not change when a #DB does: st has the truth. */
-	if (mask & KEEL_ST_SHADOW) {
-		u32 state = vmx_interruptibility(vmx);
-
-		st->int_shadow = (state & VMX_STATE_STI ? KEEL_SHADOW_STI : 0) |
-				 (state & VMX_STATE_MOV_SS ? KEEL_SHADOW_MOV_SS : 0);
-	}
+	if (mask & KEEL_ST_SHADOW)
+		shadow_get(vmx);
 }
 
 /**
@@ -176,14 +188,14 @@ void vmx_get_state(struct keel_vcpu *vcpu, u32 mask)
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 	unsigned long flags;
 
+	/* What stepping over an instruction asks for; the window has left it behind. */
+	if (likely(mask == KEEL_ST_SHADOW)) {
+		shadow_get(vmx);
+		return;
+	}
 	if (vcpu->in_window) {
 		if (mask & KEEL_ST_MSR)
 			vcpu->st.kernel_gs_base = keel_rdmsr(MSR_KERNEL_GS_BASE);
-		state_read(vmx, mask);
-		return;
-	}
-	/* The window has left that behind. */
-	if (!(mask & ~KEEL_ST_SHADOW)) {
 		state_read(vmx, mask);
 		return;
 	}
