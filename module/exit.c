@@ -44,6 +44,16 @@ static __always_inline void step_over(struct keel_vcpu *vcpu, int len)
 }
 
 /**
+ * keel_step_over() - the end of an instruction whose length is known
+ * @vcpu: the vCPU, locked
+ * @len: bytes
+ */
+void keel_step_over(struct keel_vcpu *vcpu, int len)
+{
+	step_over(vcpu, len);
+}
+
+/**
  * keel_skip_insn() - step over the exiting instruction
  * @vcpu: the vCPU, locked
  *

@@ -11,6 +11,33 @@
 
 #include "ops.h"
 
+/* Addresses are in 64 classes: eight ports, or a page, are in one. */
+static __always_inline u64 class_of(enum keel_bus bus, u64 addr)
+{
+	return bus == KEEL_PIO_BUS ? addr >> 3 : addr >> PAGE_SHIFT;
+}
+
+/* Most accesses are for the client: who has no range in their class need not look for one. */
+static __always_inline bool may_hit(const struct keel_vm *vm, enum keel_bus bus, u64 addr)
+{
+	return READ_ONCE(vm->io_classes[bus]) >> class_of(bus, addr) % 64 & 1;
+}
+
+static void classes_update(struct keel_vm *vm, enum keel_bus bus)
+{
+	struct keel_io_range *range;
+	u64 classes = 0, class, nr;
+
+	list_for_each_entry(range, &vm->io_ranges[bus], link) {
+		class = class_of(bus, range->start);
+		/* Past the end of all addresses it is many, as of a long range. */
+		nr = range->len ? class_of(bus, range->start + range->len - 1) - class + 1 : 0;
+		for (nr = min(nr, 64ULL); nr--; class++)
+			classes |= BIT_ULL(class % 64);
+	}
+	WRITE_ONCE(vm->io_classes[bus], classes);
+}
+
 /**
  * keel_io_register() - add a range
  * @vm: the VM
@@ -21,6 +48,8 @@ void keel_io_register(struct keel_vm *vm, enum keel_bus bus, struct keel_io_rang
 {
 	mutex_lock(&vm->slots_lock);
 	list_add_tail_rcu(&range->link, &vm->io_ranges[bus]);
+	range->bus = bus;
+	classes_update(vm, bus);
 	mutex_unlock(&vm->slots_lock);
 }
 
@@ -33,6 +62,7 @@ void keel_io_unregister(struct keel_vm *vm, struct keel_io_range *range)
 {
 	mutex_lock(&vm->slots_lock);
 	list_del_rcu(&range->link);
+	classes_update(vm, range->bus);
 	mutex_unlock(&vm->slots_lock);
 	/* Of a VM that is being destroyed there are no readers left. */
 	if (refcount_read(&vm->refs))
@@ -60,6 +90,8 @@ int keel_io_read(struct keel_vcpu *vcpu, enum keel_bus bus, u64 addr, unsigned i
 	struct keel_io_range *range;
 	int idx, r = -EOPNOTSUPP;
 
+	if (!may_hit(vm, bus, addr))
+		return r;
 	idx = srcu_read_lock(&vm->srcu);
 	for_each_hit(range, vm, bus, addr, len)
 		if (range->ops->read && !range->ops->read(vcpu, range->ctx, addr, len, val)) {
@@ -86,6 +118,8 @@ int keel_io_write_range(struct keel_vcpu *vcpu, enum keel_bus bus, u64 addr, uns
 	struct keel_io_range *range;
 	int idx, r = -EOPNOTSUPP;
 
+	if (!may_hit(vm, bus, addr))
+		return r;
 	idx = srcu_read_lock(&vm->srcu);
 	for_each_hit(range, vm, bus, addr, len)
 		if (range->ops->write && !range->ops->write(vcpu, range->ctx, addr, len, val)) {

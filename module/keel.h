@@ -431,6 +431,7 @@ struct keel_vm {
 	int nr_created;			/* vCPUs that exist or are being made, under lock */
 	struct keel_irqchip irqchip;	/* PIC, I/O APIC, PIT and routes; see irqchip.h */
 	struct list_head io_ranges[2];	/* in-kernel PIO and MMIO ranges, srcu, iobus.c */
+	u64 io_classes[2];		/* ... a bit for each class of addresses that has one */
 	struct keel_irqfds irqfds;
 	struct keel_ioeventfds ioeventfds;
 	struct keel_coalesced coalesced;
@@ -595,6 +596,7 @@ int keel_exit_debug(struct keel_vcpu *vcpu, u64 dr6, u8 vector);
 int keel_exit_emulation_failed(struct keel_vcpu *vcpu);
 int keel_exit_kill(struct keel_vcpu *vcpu, const char *reason, u64 code);
 int keel_exit_fail_entry(struct keel_vcpu *vcpu, u64 reason);
+void keel_step_over(struct keel_vcpu *vcpu, int len);
 int keel_skip_insn(struct keel_vcpu *vcpu);
 int keel_internal_error(struct keel_vcpu *vcpu, u32 suberror, const u64 *data, u32 ndata);
 
@@ -822,6 +824,7 @@ long keel_clock_ioctl(struct keel_vm *vm, unsigned int cmd, void __user *uarg);
 
 /* iobus.c: in-kernel devices; 0, or -EOPNOTSUPP when no range takes the access */
 struct keel_io_range;
+enum keel_bus { KEEL_PIO_BUS, KEEL_MMIO_BUS };
 struct keel_io_ops {
 	/* @ctx of the range; return 0, or -EOPNOTSUPP to pass the access on */
 	int (*read)(struct keel_vcpu *vcpu, void *ctx, u64 addr, unsigned int len, void *val);
@@ -832,8 +835,8 @@ struct keel_io_range {
 	u64 start, len;
 	const struct keel_io_ops *ops;
 	void *ctx;
+	enum keel_bus bus;	/* where it is registered */
 };
-enum keel_bus { KEEL_PIO_BUS, KEEL_MMIO_BUS };
 void keel_io_register(struct keel_vm *vm, enum keel_bus bus, struct keel_io_range *range);
 void keel_io_unregister(struct keel_vm *vm, struct keel_io_range *range);
 int keel_io_read(struct keel_vcpu *vcpu, enum keel_bus bus, u64 addr, unsigned int len, void *val);

@@ -186,8 +186,8 @@ static void write_register(struct keel_vcpu *vcpu, const struct keel_move *move,
 static int end_move(struct keel_vcpu *vcpu, const struct keel_move *move)
 {
 	vcpu->nr_emulated++;
-	vcpu->exit.insn_len = move->len;
-	return keel_exit_skip(vcpu);
+	keel_step_over(vcpu, move->len);
+	return KEEL_RESUME;
 }
 
 /* The client has read the device for us. */

@@ -287,7 +287,8 @@ static int run_inner(struct keel_vcpu *vcpu, bool *cold)
 			r = *cold ? KEEL_RESUME : static_call(vcpu_handle_exit)(vcpu);
 			*cold |= r == -EAGAIN;
 			if (*cold) {
-				vcpu->look = true;
+				/* The host's interrupts are none of the guest's. */
+				vcpu->look = vcpu->event_waits || vcpu->exit.reason != KEEL_REASON_INTERRUPT;
 				return KEEL_RESUME;
 			}
 		}

@@ -203,8 +203,10 @@ static void write_timer(struct vmx_vcpu *vmx)
 		end = vcpu->cpu_deadline - vcpu->tsc_offset;
 	if (unlikely(vmx_caps.turn))
 		end = min(end, vmx->turn_end);
-	vmx->timer_on = end != U64_MAX;
-	vmx_ctl(vmx, VMX_PIN, VMX_PIN_TIMER, vmx->timer_on);
+	if (unlikely(vmx->timer_on != (end != U64_MAX))) {
+		vmx->timer_on = end != U64_MAX;
+		vmx_ctl(vmx, VMX_PIN, VMX_PIN_TIMER, vmx->timer_on);
+	}
 	if (!vmx->timer_on)
 		return;
 	left = (s64)(end - now) > 0 ? end - now : 0;
