@@ -544,7 +544,8 @@ static int memory_in_window(struct keel_vcpu *vcpu, u64 gpa, u32 access)
 
 	if (unlikely(vcpu->vm->execution == KEEL_EXECUTION_TRAPPED))
 		return -EAGAIN;
-	r = keel_mmu_fault_resident(vcpu, gpa, access);
+	r = vcpu->exit.fault_known ? vcpu->exit.fault : keel_mmu_fault_resident(vcpu, gpa, access);
+	vcpu->exit.fault_known = false;
 	if (r == -EAGAIN)
 		return r;
 	if (r == KEEL_MMU_EMULATE) {

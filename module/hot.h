@@ -15,6 +15,7 @@
 #include <asm/msr-index.h>
 
 #include "ops.h"
+#include "trace.h"
 
 /* CPUID. */
 static __always_inline bool keel_hot_cpuid(struct keel_vcpu *vcpu)
@@ -83,6 +84,23 @@ static __always_inline bool keel_hot_io(struct keel_vcpu *vcpu, u16 port, u8 siz
 		return true;
 	vcpu->pio.searched = true;
 	return false;
+}
+
+/*
+ * A fault in the nested tables, for a page that the host has at hand. The instruction is executed again. What another is,
+ * keel_exit_memory() need not find out again.
+ */
+static __always_inline bool keel_hot_fault(struct keel_vcpu *vcpu, u64 gpa, u32 access)
+{
+	/* Accesses to the client's memory are under its own PKRU. */
+	if (unlikely(vcpu->vm->execution == KEEL_EXECUTION_TRAPPED || vcpu->switch_pkru))
+		return false;
+	vcpu->exit.fault = keel_mmu_fault_resident(vcpu, gpa, access);
+	vcpu->exit.fault_known = vcpu->exit.fault != KEEL_MMU_RETRY;
+	if (vcpu->exit.fault_known)
+		return false;
+	trace_keel_fault(vcpu->id, gpa, access, KEEL_MMU_RETRY);
+	return true;
 }
 
 /* A store to the local APIC's EOI register, whose value means nothing; breakpoints on data are the emulator's. */

@@ -269,6 +269,8 @@ struct keel_exit {
 	u8 bytes[15];
 	u64 msr;		/* what RDMSR reads, until it is in the registers */
 	u32 port_val;		/* the same of IN; what OUT writes */
+	bool fault_known;	/* keel_mmu_fault_resident() has been asked about this one, and said @fault */
+	int fault;
 	int result;		/* of an exit that was served between two entries: KEEL_RESUME, KEEL_TO_USER or -errno */
 };
 

@@ -302,12 +302,13 @@ static void leaf_install(struct shadow_fault *f, struct keel_shadow_page *page, 
 /*
  * Behind a page that was read, others of the same large page of the guest's (or of a guest without paging) are mapped as
  * well, if the host has them at hand: one exit for all. The guest's rights to them are the same. They are neither accessed
- * nor writable: none counts as used, or dirty, that the guest does not touch.
+ * nor writable: none counts as used, or dirty, that the guest does not touch. They are few at first, and twice as many where
+ * the guest reads on behind the last of them.
  */
 static void map_ahead(const struct shadow_fault *f, struct keel_shadow_page *page, unsigned int index)
 {
-	const unsigned int end = (index | (KEEL_SHADOW_AHEAD - 1)) + 1;
 	const struct keel_map *m = &f->map;
+	struct keel_shadow_vcpu *sv = m->vcpu->mmu.shadow;
 	unsigned long hva = m->host.hva + PAGE_SIZE;
 	struct page *pages[KEEL_SHADOW_AHEAD];
 	gfn_t left = m->slot->base_gfn + m->slot->npages - m->gfn;
@@ -317,10 +318,12 @@ static void map_ahead(const struct shadow_fault *f, struct keel_shadow_page *pag
 
 	if (!page->role.direct || m->host.write || !m->host.page)
 		return;
-	most = min_t(gfn_t, end - index, left) - 1;
+	sv->ahead = f->gva >> PAGE_SHIFT == sv->ahead_next ? min(2 * sv->ahead, KEEL_SHADOW_AHEAD + 0U) : KEEL_SHADOW_AHEAD_MIN;
+	sv->ahead_next = (f->gva >> PAGE_SHIFT) + 1;
+	most = min_t(gfn_t, min(sv->ahead, PTRS_PER_PTE - index), left) - 1;
 	for (i = 0; i < most && !page->table[index + 1 + i]; i++)
 		;
-	most = min_t(unsigned int, i, m->vcpu->mmu.shadow->nr_links);
+	most = min_t(unsigned int, i, sv->nr_links);
 	if (!most || keel_range_invalidating(&m->vcpu->vm->mmu, hva, most * PAGE_SIZE))
 		return;
 	rights = page->table[index] & ~(KEEL_PTE_PA_MASK | KEEL_SHADOW_W | KEEL_SHADOW_D | KEEL_SHADOW_A);
@@ -330,6 +333,7 @@ static void map_ahead(const struct shadow_fault *f, struct keel_shadow_page *pag
 				     (u64)page_to_pfn(pages[i]) << PAGE_SHIFT | rights);
 		put_page(pages[i]);
 	}
+	sv->ahead_next += i;
 }
 
 /**

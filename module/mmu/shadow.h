@@ -77,7 +77,8 @@ struct keel_shadow_link {
 #define KEEL_SHADOW_PERMILLE	20		/* of its memory, in pages of tables */
 #define KEEL_SHADOW_DEAD_MAX	64
 #define KEEL_SHADOW_PATH	4		/* shadow pages that one fault or root may need */
-#define KEEL_SHADOW_AHEAD	16		/* pages that one fault may map: a power of two */
+#define KEEL_SHADOW_AHEAD_MIN	8		/* pages that a fault may map with its own among them */
+#define KEEL_SHADOW_AHEAD	64		/* ... where it follows others that went before it */
 
 struct keel_shadow {
 	struct hlist_head pages[1 << KEEL_SHADOW_PAGE_BITS];	/* by guest page */
@@ -106,6 +107,8 @@ struct keel_shadow_vcpu {
 	unsigned int victim;			/* the next to be replaced */
 	u64 (*pae)[4];				/* page-directory pointers of each root, below 4 GiB */
 	u64 zaps;				/* keel_shadow.zaps at the last flush of this vCPU's own */
+	gfn_t ahead_next;			/* page of the guest's linear addresses behind the last that were mapped ahead */
+	unsigned int ahead;			/* how many at most, the one that was read among them */
 	gfn_t write_gfn;			/* table that the instruction at hand writes, KEEL_NO_GFN: none */
 	struct keel_shadow_page *pages[KEEL_SHADOW_PATH];	/* topped up outside the lock */
 	struct keel_shadow_link *links[KEEL_SHADOW_PATH + KEEL_SHADOW_AHEAD];

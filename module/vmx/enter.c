@@ -185,6 +185,7 @@ static enum keel_exit_class entry_failed(struct vmx_vcpu *vmx)
 	vmx->error = vc->failed ? 0 : vmx_read(VMCS_INSN_ERROR);
 	vmx->exit.reason = 0;
 	vmx->exit.idt_info = 0;
+	vmx->vcpu.exit.fault_known = false;
 	vmx->stale = VMX_STALE_ALL;
 	vmx_vcpu_cancel(&vmx->vcpu);
 	return KEEL_EXIT_COLD;
@@ -287,6 +288,24 @@ static __always_inline bool in_kernel64(u64 rip)
 			     (vmx_read_again(VMCS_GUEST_EFER) & EFER_LMA));
 }
 
+/* Nothing of the guest's registers has to be known, nor changes; what else the exit interrupted is for the long way. */
+static __always_inline enum hot hot_fault(struct vmx_vcpu *vmx)
+{
+	struct keel_vcpu *vcpu = &vmx->vcpu;
+	u64 q;
+
+	if (unlikely(vmx_read_again(VMCS_IDT_VECTORING_INFO) & VMX_INTR_VALID))
+		return HOT_NOTHING;
+	vcpu->st_valid = KEEL_ST_DR;
+	q = vmx_read_again(VMCS_EXIT_QUALIFICATION);
+	if (unlikely(q & VMX_EPT_NMI_UNBLOCKED) ||
+	    !keel_hot_fault(vcpu, vmx_read_again(VMCS_GUEST_PA), vmx_ept_access(q)))
+		return HOT_NOTHING;
+	vcpu->exit.reason = KEEL_REASON_NESTED_FAULT;
+	vmx->intr_state_valid = false;
+	return keel_cycle_ends(vcpu, KEEL_RESUME) || vmx->stale || vmx->flush ? HOT_LEAVE : HOT_AGAIN;
+}
+
 /*
  * An exit that an instruction asked for interrupts no event. What comes with the instruction's end, an interrupt shadow, a
  * single step, RIP past 4 GiB, is for the long way.
@@ -297,11 +316,13 @@ static __always_inline enum hot hot(struct vmx_vcpu *vmx)
 	u32 reason = vmx->exit.reason, len, q;
 	u64 rip, next;
 
+	if (static_branch_unlikely(&keel_checked))
+		vcpu->st.cr2 = native_read_cr2();
 	/* In the order in which a guest at work has them. */
 	if (reason == VMX_EXIT_WRMSR)
 		vcpu->exit.reason = KEEL_REASON_WRMSR;
 	else if (reason > VMX_EXIT_WRMSR)
-		return HOT_NOTHING;
+		return reason == VMX_EXIT_EPT_VIOLATION ? hot_fault(vmx) : HOT_NOTHING;
 	else if (reason == VMX_EXIT_IO)
 		vcpu->exit.reason = KEEL_REASON_IO;
 	else if (reason == VMX_EXIT_RDMSR)
@@ -327,8 +348,6 @@ static __always_inline enum hot hot(struct vmx_vcpu *vmx)
 		vmx_write(VMCS_GUEST_RIP, next);
 		return HOT_AGAIN;
 	}
-	if (static_branch_unlikely(&keel_checked))
-		vcpu->st.cr2 = native_read_cr2();
 	vmx->intr_state_valid = false;
 	if (vcpu->exit.reason == KEEL_REASON_WRMSR) {
 		if (!keel_hot_wrmsr(vcpu))
@@ -358,8 +377,7 @@ static __always_inline bool switch_again(struct vmx_vcpu *vmx)
 			vmx_write_stale(vmx);
 	}
 	if (static_branch_unlikely(&keel_checked)) {
-		WARN_ONCE(vmx->vcpu.exit.reason != KEEL_REASON_CPUID && native_read_cr2() != vmx->vcpu.st.cr2,
-			  "keel: a page fault between two entries");
+		WARN_ONCE(native_read_cr2() != vmx->vcpu.st.cr2, "keel: a page fault between two entries");
 		check_entry(vmx, false);
 	}
 	return world_switch(vmx, true);

@@ -77,18 +77,7 @@ static int exit_apic_access(struct vmx_vcpu *vmx)
  */
 int vmx_exit_ept_violation(struct vmx_vcpu *vmx)
 {
-	u64 q = vmx->exit.qualification;
-	u32 access = KEEL_ACC_USER;
-
-	if (q & VMX_EPT_WRITE)
-		access |= KEEL_ACC_WRITE;
-	if (q & VMX_EPT_EXEC)
-		access |= KEEL_ACC_EXEC;
-	if (q & VMX_EPT_PERMISSIONS)
-		access |= KEEL_ACC_PRESENT;
-	if ((q & VMX_EPT_LINEAR_VALID) && !(q & VMX_EPT_FINAL))
-		access |= KEEL_ACC_TABLE;
-	return keel_exit_memory(&vmx->vcpu, vmx->exit.gpa, access);
+	return keel_exit_memory(&vmx->vcpu, vmx->exit.gpa, vmx_ept_access(vmx->exit.qualification));
 }
 
 /* SDM 3C, 28.2.1: selector in bits 15:0, source in 31:30 in the order of enum keel_task_reason. */

@@ -201,6 +201,22 @@ void vmx_vcpu_update(struct keel_vcpu *vcpu, u32 what);
 /* exit.c */
 int vmx_exit_io(struct vmx_vcpu *vmx);
 int vmx_exit_ept_violation(struct vmx_vcpu *vmx);
+
+/* KEEL_ACC_* of an EPT violation, by its exit qualification (SDM 3C, table 28-7). */
+static inline u32 vmx_ept_access(u64 q)
+{
+	u32 access = KEEL_ACC_USER;
+
+	if (q & VMX_EPT_WRITE)
+		access |= KEEL_ACC_WRITE;
+	if (q & VMX_EPT_EXEC)
+		access |= KEEL_ACC_EXEC;
+	if (q & VMX_EPT_PERMISSIONS)
+		access |= KEEL_ACC_PRESENT;
+	if ((q & VMX_EPT_LINEAR_VALID) && !(q & VMX_EPT_FINAL))
+		access |= KEEL_ACC_TABLE;
+	return access;
+}
 u8 vmx_exit_reason(u32 reason);
 int vmx_vcpu_handle_exit(struct keel_vcpu *vcpu);
 void vmx_host_event(struct vmx_vcpu *vmx);

@@ -4,6 +4,7 @@
  *
  *	bench [FIGURE...]	a line each: figure, first measurement, its repeat; -1: not offered here
  *	bench --list		the figures
+ *	bench --rounds		... and where in the guest a round begins
  *	bench --steps FIGURE...	for each: says where in the guest a round begins, waits for a line, and runs
  *
  * Meant for machines whose TSC counts instructions (testhost --icount, Bochs), where results repeat; elsewhere they
@@ -356,11 +357,17 @@ int main(int argc, char **argv)
 			puts(figures[i].name);
 		return 0;
 	}
+	if (argc == 2 && !strcmp(argv[1], "--rounds")) {
+		for (i = 0; i < sizeof(figures) / sizeof(figures[0]); i++)
+			printf("%s %#lx\n", figures[i].name, figures[i].blob.start ? round_begin(figures[i].blob) : 0);
+		return 0;
+	}
 	pin_to_cpu(0);
 	setlinebuf(stdout);
 	dev = dev_open();
 	stepped = argc > 1 && !strcmp(argv[1], "--steps");
-	empty = measure(BLOB(b_empty), 0);
+	/* Its rounds begin where those of others do. */
+	empty = stepped ? 0 : measure(BLOB(b_empty), 0);
 	for (i = 0; i < sizeof(figures) / sizeof(figures[0]); i++) {
 		const struct figure *f = &figures[i];
 		struct guest_blob blob = (f->flags & VENDOR) && host_is_amd() ? f->amd : f->blob;

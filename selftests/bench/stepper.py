@@ -2,9 +2,11 @@
 """One round of a benchmark, instruction by instruction: what an emulator counts as one, silicon may not.
 
 QEMU's gdb stub stops the machine where the guest's round begins, and from there each instruction of guest and host is
-stepped until the guest is there again. While a step is made no interrupt comes, so only the exit itself is seen.
+stepped until the guest is there again. While a step is made no interrupt comes, so only the exit itself is seen. Bochs
+writes a trace, in which interrupts are.
 """
 
+import re
 import socket
 import struct
 
@@ -18,6 +20,11 @@ MOST = 100000
 RCX, RIP = 2, 16
 
 PREFIXES = b"\x66\x67\xf2\xf3\x2e\x36\x3e\x26\x64\x65\xf0"
+# What Bochs says of an instruction: where it is, and its bytes.
+TRACED = re.compile(r"^\(0\)\.\[\d+\] \[0x[0-9a-f]+\] [0-9a-f]{4}:([0-9a-f]{16}) .*; ([0-9a-f]+)\s*$")
+# Of a trace, the longest round three times, and a bit.
+TRACED_AT_ONCE = 16000
+
 TWO = {
     0x22: "write of CR", 0x23: "write of DR", 0x30: "WRMSR", 0x32: "RDMSR", 0x78: "VMREAD", 0x79: "VMWRITE",
 }
@@ -29,9 +36,10 @@ GROUP7 = {
 FIELDS = {
     (0x01, 2): "LGDT", (0x01, 3): "LIDT", (0x01, 7): "INVLPG",
     (0xAE, 4): "XSAVE", (0xAE, 6): "XSAVE", (0xAE, 5): "XRSTOR",
-    (0xC7, 3): "XRSTOR", (0xC7, 4): "XSAVE", (0xC7, 5): "XSAVE", (0xC7, 6): "VMPTRLD, VMCLEAR, VMXON",
+    (0xC7, 3): "XRSTOR", (0xC7, 4): "XSAVE", (0xC7, 5): "XSAVE", (0xC7, 6): "VMPTRLD",
     (0x00, 2): "LLDT", (0x00, 3): "LTR",
 }
+THREE = {0x80: "INVEPT", 0x81: "INVVPID", 0x82: "INVPCID"}
 IPI_MSR = 0x830
 
 
@@ -40,15 +48,20 @@ def classify(code):
     at = 0
     while at < len(code) and code[at] in PREFIXES:
         at += 1
-    locked = 0xF0 in code[:at]
+    prefixes = code[:at]
+    locked = 0xF0 in prefixes
     if at < len(code) and code[at] & 0xF0 == 0x40:
         at += 1
     code = code[at : at + 3] + b"\0\0\0"
     memory = code[2] >> 6 != 3
     if code[0] == 0x0F:
         name = TWO.get(code[1]) or (GROUP7.get(code[2]) if code[1] == 1 else None)
-        if not name and memory:
+        if not name and code[1] == 0x38 and 0x66 in prefixes:
+            name = THREE.get(code[2])
+        if not name and memory and code[1] != 0x38:
             name = FIELDS.get((code[1], code[2] >> 3 & 7))
+        if name == "VMPTRLD":
+            name = "VMCLEAR" if 0x66 in prefixes else "VMXON" if 0xF3 in prefixes else name
         if name:
             return name
     if locked or (code[0] in (0x86, 0x87) and code[1] >> 6 != 3):
@@ -142,3 +155,34 @@ def watch(path, address, begin):
     stub.packet()
     stub.socket.close()
     return found
+
+
+def traced(path):
+    """What Bochs has written: addresses and bytes."""
+    with open(path, encoding="utf-8", errors="replace") as trace:
+        for line in trace:
+            found = TRACED.match(line)
+            if found:
+                yield int(found[1], 16), bytes.fromhex(found[2])
+
+
+def traced_round(path, address):
+    """The shortest of the rounds that begin at ADDRESS, as watch() finds it: addresses and bytes."""
+    rounds = []
+    for rip, code in traced(path):
+        if rip == address:
+            rounds.append([])
+        if rounds:
+            rounds[-1].append((rip, code))
+    # The last one is cut off.
+    return min((one for one in rounds[:-1] if len(one) >= FEWEST), key=len, default=[])
+
+
+def count(instructions):
+    """The expensive ones of them, by name."""
+    counts = {}
+    for _, code in instructions:
+        name = classify(code)
+        if name:
+            counts[name] = counts.get(name, 0) + 1
+    return counts

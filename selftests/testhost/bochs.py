@@ -394,6 +394,15 @@ class Line:
                 end.close()
 
 
+class Trace:
+    """ADDRESS,PASSES,COUNT,FILE: when the guest or the host is at a linear address for the PASSES-th time, COUNT
+    instructions are traced to FILE, and the machine ends."""
+
+    def __init__(self, text):
+        address, passes, count, self.path = text.split(",", 3)
+        self.commands = f"lb {address}\n" + "c\n" * int(passes) + f"bpd 1\ntrace on\ns {count}\ntrace off\nq\n"
+
+
 class Run:
     """One boot of the machine, with a thread to pump each stream."""
 
@@ -419,7 +428,7 @@ class Run:
         """Bochs wants a terminal for its debugger, which is told to go on."""
         go = os.path.join(os.path.dirname(config), "go")
         with open(go, "w", encoding="utf-8") as commands:
-            commands.write("c\n")
+            commands.write(self.options.trace.commands if self.options.trace else "c\n")
         command = [BOCHS, "-q", "-unlock", "-f", config, "-rc", go]
         master, slave = os.openpty()
         self.pumps = [
@@ -437,7 +446,8 @@ class Run:
             preexec_fn=self.die_with_parent,
         )
         os.close(slave)
-        threading.Thread(target=self.pump_terminal, args=(master, log), daemon=True).start()
+        said = self.options.trace.path if self.options.trace else log
+        threading.Thread(target=self.pump_terminal, args=(master, said), daemon=True).start()
         threading.Thread(target=self.pump_in, daemon=True).start()
 
     @staticmethod
@@ -453,6 +463,8 @@ class Run:
                     log.write(data)
             except OSError:
                 pass
+        if self.options.trace and self.status is None:
+            self.status = 0
         os.close(master)
         self.over.set()
 
