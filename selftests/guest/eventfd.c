@@ -500,6 +500,49 @@ TEST_F(ev, coalesced)
 	EXPECT_EQ(3, ring->last);
 }
 
+#define LONG_MMIO	0xe0000000
+#define FAR_MMIO	0x40ffc
+#define FAR_PORT	512
+
+GUEST(gather_far, 64,
+	"movl $" STR(LONG_MMIO) ", %edi\n" "movl %ebx, 0x2ffc(%rdi)\n" "movl %ebx, " STR(FAR_MMIO) "(%rdi)\n"
+	"movl $" STR(PORT) " + 23, %edx\n" "outb %al, %dx\n"
+	"movl $" STR(PORT) " + " STR(FAR_PORT) ", %edx\n" "outb %al, %dx\n" G_DONE);
+
+/* Of zones the last bytes count as the first do, however long they are; what is far behind them is not taken for them. */
+TEST_F(ev, coalesced_long)
+{
+	struct kvm_coalesced_mmio_ring *ring = ring_of(&self->g);
+	struct guest *g = &self->g;
+
+	ASSERT_EQ(0, vm_zone(g->vm, true, LONG_MMIO, 0x3000, 0));
+	ASSERT_EQ(0, vm_zone(g->vm, true, PORT, 24, 1));
+	guest_start(g, MODE_LONG, BLOB(gather_far));
+	ASSERT_RUN(KVM_EXIT_MMIO, g);
+	EXPECT_EQ(LONG_MMIO + FAR_MMIO, g->cpu.run->mmio.phys_addr);
+	ASSERT_RUN(KVM_EXIT_IO, g);
+	EXPECT_EQ(PORT + FAR_PORT, g->cpu.run->io.port);
+	ASSERT_DONE(g);
+	ASSERT_EQ(2, ring->last);
+	EXPECT_EQ(LONG_MMIO + 0x2ffc, ring->coalesced_mmio[0].phys_addr);
+	EXPECT_EQ(PORT + 23, ring->coalesced_mmio[1].phys_addr);
+
+	ASSERT_EQ(0, vm_zone(g->vm, false, LONG_MMIO, 0x3000, 0));
+	ASSERT_EQ(0, vm_zone(g->vm, true, LONG_MMIO, 0x41000, 0));
+	ASSERT_EQ(0, vm_zone(g->vm, true, PORT, FAR_PORT + 1, 1));
+	guest_start(g, MODE_LONG, BLOB(gather_far));
+	ASSERT_DONE(g);
+	EXPECT_EQ(6, ring->last);
+	EXPECT_EQ(LONG_MMIO + FAR_MMIO, ring->coalesced_mmio[3].phys_addr);
+
+	ASSERT_EQ(0, vm_zone(g->vm, true, LONG_MMIO, 0x3000, 0));
+	ASSERT_EQ(0, vm_zone(g->vm, false, LONG_MMIO, 0x41000, 0));
+	guest_start(g, MODE_LONG, BLOB(gather_far));
+	ASSERT_RUN(KVM_EXIT_MMIO, g);
+	ASSERT_DONE(g);
+	EXPECT_EQ(9, ring->last);
+}
+
 /* RBX counts up, so that the order is seen. */
 GUEST(gather_many, 64, "sti\n" "movl $" STR(MMIO) ", %edi\n" "1: movl %ebx, (%rdi)\n" "incl %ebx\n" "jmp 1b\n");
 

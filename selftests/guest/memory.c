@@ -282,6 +282,41 @@ TEST(code_changed_by_client)
 	guest_destroy(&g);
 }
 
+GUEST(poll, 64, "1: movl (%rsi), %eax\n" G_SYNC "jmp 1b\n");
+
+/* Where a device was read a moment ago there is memory now, and a device again. */
+TEST(device_becomes_memory)
+{
+	struct kvm_regs r;
+	struct guest g;
+	uint32_t *mem;
+	int i, round;
+
+	guest_create(&g, 0);
+	guest_start(&g, MODE_LONG, BLOB(poll));
+	mem = mem_alloc(PAGE_SIZE);
+	mem[4] = 0x1234;
+	r = vcpu_regs(&g.cpu);
+	r.rsi = 16 * MB + 16;
+	vcpu_set_regs(&g.cpu, &r);
+	for (round = 0; round < 2; round++) {
+		if (round)
+			ASSERT_EQ(0, vm_set_slot(g.vm, 2, 0, 16 * MB, 0, mem));
+		for (i = 0; i < 3; i++) {
+			ASSERT_RUN(KVM_EXIT_MMIO, &g);
+			EXPECT_EQ(16 * MB + 16, g.cpu.run->mmio.phys_addr);
+			memcpy(g.cpu.run->mmio.data, &i, 4);
+			ASSERT_PORT(PORT_SYNC, &g);
+			EXPECT_EQ(i, vcpu_regs(&g.cpu).rax);
+		}
+		ASSERT_EQ(0, vm_set_slot(g.vm, 2, 0, 16 * MB, PAGE_SIZE, mem));
+		ASSERT_PORT(PORT_SYNC, &g);
+		EXPECT_EQ(0x1234, vcpu_regs(&g.cpu).rax);
+	}
+	guest_destroy(&g);
+	munmap(mem, PAGE_SIZE);
+}
+
 /* The guest changes its page tables: INVLPG, CR3, and CR4.PGE-less global flush all take effect. */
 GUEST(remap, 64,
 	"movq %rdx, (%rdi)\n" "movl (%rsi), %eax\n" "movq %rbx, (%rdi)\n" "invlpg (%rsi)\n" "movl (%rsi), %ecx\n" G_SYNC
