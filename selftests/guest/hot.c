@@ -198,6 +198,9 @@ TEST_F(hot, cpuid_index)
 		{ 2, 0, 0x20 }, { 2, 0xabcdef01, 0x20 }, { 4, 0, 0x40 }, { 4, 1, 0x41 }, { 4, 0, 0x40 }, { 2, 7, 0x20 },
 		{ 6, 9, 0x6f }, { 6, 0, 0x60 }, { 6, 1, 0x61 }, { 6, 9, 0x6f }, { 0x80000000, 0x1234, 0x80000008 },
 		{ 0x80000000, 0, 0x80000008 }, { 0, 5, 0x10 },
+		/* Past the end of its class, as of one that is not there, Intel's answer is the highest basic function's. */
+		{ 0x40000000, 0, 0x100 }, { 0x40000100, 1, 0x101 }, { 0x40000100, 2, 0 }, { 0x11, 1, 0x101 },
+		{ 0x80000009, 0, 0x100 }, { 0x80000007, 0, 0 }, { 3, 0, 0 }, { 0xc0000001, 0, 0x100 },
 	};
 	static const struct kvm_cpuid_entry2 entries[] = {
 		{ .function = 0, .eax = 0x10 }, { .function = 2, .eax = 0x20 },
@@ -207,6 +210,8 @@ TEST_F(hot, cpuid_index)
 		{ .function = 6, .index = 1, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX, .eax = 0x61 },
 		{ .function = 6, .eax = 0x6f }, { .function = 0x80000000, .eax = 0x80000008 },
 		{ .function = 0x80000008, .eax = 0x3030 },
+		{ .function = 0x10, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX, .eax = 0x100 },
+		{ .function = 0x10, .index = 1, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX, .eax = 0x101 },
 	};
 	struct {
 		struct kvm_cpuid2 head;
