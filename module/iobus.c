@@ -48,7 +48,6 @@ void keel_io_register(struct keel_vm *vm, enum keel_bus bus, struct keel_io_rang
 {
 	mutex_lock(&vm->slots_lock);
 	list_add_tail_rcu(&range->link, &vm->io_ranges[bus]);
-	range->bus = bus;
 	classes_update(vm, bus);
 	mutex_unlock(&vm->slots_lock);
 }
@@ -62,7 +61,8 @@ void keel_io_unregister(struct keel_vm *vm, struct keel_io_range *range)
 {
 	mutex_lock(&vm->slots_lock);
 	list_del_rcu(&range->link);
-	classes_update(vm, range->bus);
+	classes_update(vm, KEEL_PIO_BUS);
+	classes_update(vm, KEEL_MMIO_BUS);
 	mutex_unlock(&vm->slots_lock);
 	/* Of a VM that is being destroyed there are no readers left. */
 	if (refcount_read(&vm->refs))

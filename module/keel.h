@@ -837,7 +837,6 @@ struct keel_io_range {
 	u64 start, len;
 	const struct keel_io_ops *ops;
 	void *ctx;
-	enum keel_bus bus;	/* where it is registered */
 };
 void keel_io_register(struct keel_vm *vm, enum keel_bus bus, struct keel_io_range *range);
 void keel_io_unregister(struct keel_vm *vm, struct keel_io_range *range);

@@ -10,6 +10,7 @@
  * hypervisor: in-tree KVM tells its own in debugfs, Keel by "keel stat". Keel also tells the guest's time; for in-tree KVM two more
  * boots are traced, and what passes from each kvm_entry to the next kvm_exit is taken for it. Both have some instructions of the
  * hypervisor's in it, KVM the most: how many at an exit, a guest tells whose own instructions are known, and they are subtracted.
+ * When the host's timer ticks differs from boot to boot, and what else it does then: of some boots the shortest counts.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -30,6 +31,7 @@
 #define INITRD		"/tmp/bench-boot.cpio"
 #define COMMAND		"echo UP; sleep 1000\n"
 #define UP		"UP"
+#define BOOTS		3
 #define DEBUGFS		"/sys/kernel/debug"
 #define TRACEFS		"/sys/kernel/tracing"
 #define CMDLINE		"console=ttyS0 panic=-1 quiet loglevel=1 cryptomgr.notests=1 nokaslr"
@@ -245,16 +247,16 @@ static double ticks_per_ns(void)
 	return (double)(__rdtsc() - ticks) / (now_ns() - ns);
 }
 
-#define PROBES		"2000"
+#define PROBES		2000
 #define PROBE_LENGTH	5	/* instructions between two exits, the one that exits among them */
 
 GUEST(probe, 64,
-	"mov $" PROBES ", %esi\n" "1: xor %eax, %eax\n" "xor %ecx, %ecx\n" "cpuid\n" "dec %esi\n" "jnz 1b\n" G_DONE);
+	"mov $" STR(PROBES) ", %esi\n" "1: xor %eax, %eax\n" "xor %ecx, %ecx\n" "cpuid\n" "dec %esi\n" "jnz 1b\n" G_DONE);
 
 /* Instructions of the hypervisor's that are taken for the guest's, for each exit. */
 static double overcounted(const char *keel)
 {
-	double ticks, exits = atof(PROBES);
+	double ticks, exits = PROBES;
 	struct outcome before, after;
 	struct guest g;
 	int i;
@@ -322,6 +324,32 @@ static struct outcome boot(char *const argv[], double overcounted)
 	return o;
 }
 
+static struct outcome shortest(char *const argv[], double overcounted)
+{
+	struct outcome least = boot(argv, overcounted), o;
+	double time = least.time;
+	int i;
+
+	for (i = 1; i < BOOTS; i++) {
+		o = boot(argv, overcounted);
+		time = o.time < time ? o.time : time;
+		if (o.cpu - o.guest < least.cpu - least.guest)
+			least = o;
+	}
+	least.time = time;
+	return least;
+}
+
+static double traced(char *const argv[], double overcounted)
+{
+	double guest, exits;
+
+	trace_begin();
+	boot(argv, overcounted);
+	guest = trace_end(&exits);
+	return guest - exits * overcounted;
+}
+
 static void say(const char *figure, double first, double second)
 {
 	printf("%s %.0f %.0f\n", figure, first, second);
@@ -330,7 +358,7 @@ static void say(const char *figure, double first, double second)
 int main(int argc, char **argv)
 {
 	struct outcome first, second;
-	double probe, exits;
+	double probe;
 	size_t i;
 
 	if (argc != 4)
@@ -341,17 +369,11 @@ int main(int argc, char **argv)
 	make_initrd(argv[3]);
 	probe = overcounted(argv[1]);
 	boot(argv, probe);	/* the files are in memory then */
-	first = boot(argv, probe);
-	second = boot(argv, probe);
+	first = shortest(argv, probe);
+	second = shortest(argv, probe);
 	if (is_kvm) {
-		trace_begin();
-		boot(argv, probe);
-		first.guest = trace_end(&exits);
-		first.guest -= exits * probe;
-		trace_begin();
-		boot(argv, probe);
-		second.guest = trace_end(&exits);
-		second.guest -= exits * probe;
+		first.guest = traced(argv, probe);
+		second.guest = traced(argv, probe);
 	}
 	unlink(INITRD);
 	say("boot_time", first.time, second.time);
