@@ -8,7 +8,8 @@
  * that out for one that is new, or has changed.
  *
  * Interrupts are off, and vm->srcu is not held: the address of a slot that is being deleted may be read once more,
- * which is the client's own memory, read on its behalf. Long mode and nested paging alone. APM 2, 15.7.1.
+ * which is the client's own memory, read on its behalf. Where the guest's PKRU is loaded and denies it, the read fails and the
+ * exit goes the long way. Long mode and nested paging alone. APM 2, 15.7.1.
  */
 #include <linux/uaccess.h>
 #include <asm/processor-flags.h>
