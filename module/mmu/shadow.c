@@ -318,7 +318,9 @@ static void map_ahead(const struct shadow_fault *f, struct keel_shadow_page *pag
 
 	if (!page->role.direct || m->host.write || !m->host.page)
 		return;
-	sv->ahead = f->gva >> PAGE_SHIFT == sv->ahead_next ? min(2 * sv->ahead, KEEL_SHADOW_AHEAD + 0U) : KEEL_SHADOW_AHEAD_MIN;
+	/* A vCPU that has mapped none yet has zeroes here, which page 0 would follow. */
+	sv->ahead = f->gva >> PAGE_SHIFT == sv->ahead_next ? 2 * sv->ahead : 0;
+	sv->ahead = clamp_t(unsigned int, sv->ahead, KEEL_SHADOW_AHEAD_MIN, KEEL_SHADOW_AHEAD);
 	sv->ahead_next = (f->gva >> PAGE_SHIFT) + 1;
 	most = min_t(gfn_t, min(sv->ahead, PTRS_PER_PTE - index), left) - 1;
 	for (i = 0; i < most && !page->table[index + 1 + i]; i++)

@@ -217,6 +217,7 @@ static inline u32 vmx_ept_access(u64 q)
 		access |= KEEL_ACC_TABLE;
 	return access;
 }
+
 u8 vmx_exit_reason(u32 reason);
 int vmx_vcpu_handle_exit(struct keel_vcpu *vcpu);
 void vmx_host_event(struct vmx_vcpu *vmx);

@@ -291,4 +291,26 @@ TEST_F(remap, ahead)
 	close(fd);
 }
 
+GUEST(in_page_0, 16, "movw 0x3ff8, %bx\n" G_DONE);
+
+/* The first page of all, with others behind it: it follows none, though a vCPU that has mapped nothing could think so. */
+TEST_F(remap, ahead_from_0)
+{
+	struct guest *g = &self->g;
+	struct kvm_sregs s;
+	struct kvm_regs r;
+
+	guest_start(g, MODE_REAL, BLOB(in_page_0));
+	memcpy(g->mem + 0x800, in_page_0_start, in_page_0_end - in_page_0_start);
+	memset(g->mem + PAGE_SIZE, 0x5a, 127 * PAGE_SIZE);
+	r = vcpu_regs(&g->cpu);
+	r.rip = 0x800;
+	vcpu_set_regs(&g->cpu, &r);
+	s = vcpu_sregs(&g->cpu);
+	s.cs.selector = s.cs.base = 0;
+	vcpu_set_sregs(&g->cpu, &s);
+	ASSERT_DONE(g);
+	EXPECT_EQ(0x5a5a, vcpu_regs(&g->cpu).rbx & 0xffff);
+}
+
 TEST_HARNESS_MAIN
